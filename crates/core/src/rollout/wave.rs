@@ -1,0 +1,350 @@
+//! Who is in the next wave, and what a finished one has shown. Must stay out: when to open one (`plan`).
+
+use super::{
+    CONTROLS, CONTROLS_PER_STRATUM, Cell, CellWave, HOLD_OUT_FROM, Outcome, Rollout, Skip, SliceCell, UnitIndex,
+    device::disrupts,
+};
+use crate::{
+    evidence::{Metric, PairCounts, PairDifference, small, widen},
+    fleet::{DeviceIndex, Fleet, Group},
+    ids::Position,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What looking for the next wave came to.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub cells: Vec<CellWave>,
+    pub treated: u64,
+    /// Why units were passed over.
+    pub skipped: BTreeMap<Skip, u64>,
+    /// Units are left that only wait.
+    pub waiting: bool,
+}
+
+impl Rollout {
+    /// Up to `size` units to treat, with their controls. Rings come one after the other, pilots first; a ring in which
+    /// nobody may go now does not stop the next (that a customer's pilots come before its others is seen to for each
+    /// unit).
+    pub(super) fn draft_wave(&self, fleet: &Fleet, size: u64, now_ms: u64) -> Draft {
+        let mut draft = Draft::default();
+        let mut busy = Disruption::default();
+        let mut rings: Vec<u8> = self.cells.iter().map(|cell| cell.ring).collect();
+        rings.dedup();
+        for ring in rings {
+            let cells: Vec<u32> =
+                (0..self.cells.len() as u32).filter(|c| self.cells[*c as usize].ring == ring).collect();
+            // What one cell can't use, the next may.
+            let mut over = 0;
+            for share in self.shares(&cells, size) {
+                let wanted = (share.size + over).min(share.cap);
+                let treated = self.draft_cell(fleet, share.cell, wanted, now_ms, &mut busy, &mut draft);
+                over = share.size + over - treated;
+            }
+            if draft.treated > 0 {
+                break;
+            }
+        }
+        let treated = draft.treated;
+        for part in draft.cells.iter_mut() {
+            self.draft_controls(fleet, treated, now_ms, part);
+        }
+        draft
+    }
+
+    /// How a wave is shared out among cells: by what is left in each, within the budget for strata not seen yet. What
+    /// is left over goes to those whose next unit comes first in the order, so that the first few units are a random
+    /// choice among strata, too. Cells with a share come first.
+    fn shares(&self, cells: &[u32], size: u64) -> Vec<Share> {
+        let left: Vec<u64> = cells.iter().map(|c| self.left(&self.cells[*c as usize])).collect();
+        let total: u64 = left.iter().sum();
+        if total == 0 || self.small || cells.len() == 1 {
+            return cells.iter().map(|&cell| Share { cell, size, cap: size }).collect();
+        }
+        let budget = widen::loss_budget(self.counts.units);
+        let mut shares: Vec<Share> = Vec::with_capacity(cells.len());
+        for (&cell, left) in cells.iter().zip(&left) {
+            let bound = bound(&self.cells[cell as usize].pairs, BETA);
+            let cap =
+                if bound <= widen::HARMLESS { *left } else { widen::units_within_budget(bound, budget).min(*left) };
+            let fair = (u128::from(size) * u128::from(*left) / u128::from(total)) as u64;
+            shares.push(Share { cell, size: fair.min(cap), cap });
+        }
+        shares.sort_by_key(|share| self.next_position(share.cell));
+        let mut rest = size.saturating_sub(shares.iter().map(|share| share.size).sum());
+        while rest > 0 && shares.iter().any(|share| share.size < share.cap) {
+            let open = shares.iter().filter(|share| share.size < share.cap).count() as u64;
+            let each = (rest / open).max(1);
+            for share in shares.iter_mut() {
+                let more = (share.cap - share.size).min(each).min(rest);
+                share.size += more;
+                rest -= more;
+            }
+        }
+        shares.sort_by_key(|share| share.size == 0);
+        shares
+    }
+
+    fn next_position(&self, cell: u32) -> Position {
+        let cell = &self.cells[cell as usize];
+        let next = cell.passed.keys().next().copied().unwrap_or(cell.cursor);
+        self.units.get(next as usize).map_or(Position::END, |unit| unit.position)
+    }
+
+    fn left(&self, cell: &Cell) -> u64 {
+        u64::from(cell.end - cell.cursor) + cell.passed.len() as u64
+    }
+
+    /// Takes up to `share` units of a cell: first those passed over before, then on in the order. Returns how many.
+    fn draft_cell(
+        &self,
+        fleet: &Fleet,
+        index: u32,
+        share: u64,
+        now_ms: u64,
+        busy: &mut Disruption,
+        draft: &mut Draft,
+    ) -> u64 {
+        let cell = &self.cells[index as usize];
+        let mut part = CellWave {
+            cell: index,
+            treated_to: cell.cursor,
+            control_to: cell.cursor,
+            skipped: Vec::new(),
+            caught_up: Vec::new(),
+        };
+        let mut treated = 0;
+        for &unit in cell.passed.keys() {
+            if treated >= share {
+                draft.waiting = true;
+                break;
+            }
+            match self.passed_over(fleet, unit, now_ms, busy) {
+                None => {
+                    busy.take(fleet, self.devices(unit));
+                    part.caught_up.push(unit);
+                    treated += 1;
+                }
+                Some(skip) => draft.pass(skip),
+            }
+        }
+        let held_out_from = self.held_out_from(cell);
+        while treated < share && part.treated_to < cell.end {
+            let unit = part.treated_to;
+            if unit >= held_out_from && treated > 0 {
+                break;
+            }
+            match self.passed_over(fleet, unit, now_ms, busy) {
+                None => {
+                    busy.take(fleet, self.devices(unit));
+                    treated += 1;
+                }
+                Some(Skip::AboveCeiling) => {
+                    // Positions only grow from here.
+                    draft.pass(Skip::AboveCeiling);
+                    break;
+                }
+                Some(skip) => {
+                    draft.pass(skip);
+                    part.skipped.push((unit, skip));
+                }
+            }
+            part.treated_to += 1;
+        }
+        draft.waiting |= part.treated_to < cell.end;
+        draft.treated += treated;
+        part.control_to = part.treated_to;
+        if part.treated_to > cell.cursor || treated > 0 {
+            draft.cells.push(part);
+        }
+        treated
+    }
+
+    /// Where treatment stops until nobody else is left: one in a hundred is kept as controls to the end.
+    fn held_out_from(&self, cell: &Cell) -> UnitIndex {
+        if self.counts.units < HOLD_OUT_FROM {
+            return cell.end;
+        }
+        let from = cell.end - (cell.end - cell.first) / 100;
+        if cell.cursor >= from { cell.end } else { from }
+    }
+
+    /// The units after the treated ones, each cell's by its part of the wave.
+    fn draft_controls(&self, fleet: &Fleet, treated: u64, now_ms: u64, part: &mut CellWave) {
+        let cell = &self.cells[part.cell as usize];
+        let fresh = u64::from(part.treated_to - cell.cursor) - part.skipped.len() as u64;
+        let here = fresh + part.caught_up.len() as u64;
+        if here == 0 {
+            return;
+        }
+        let wanted = if self.small {
+            u64::MAX
+        } else {
+            let all = (8 * treated).clamp(*CONTROLS.start(), *CONTROLS.end());
+            let share = u128::from(all) * u128::from(here) / u128::from(treated.max(1));
+            (share as u64).max(CONTROLS_PER_STRATUM)
+        };
+        let mut controls = 0;
+        while controls < wanted && part.control_to < cell.end {
+            let unit = part.control_to;
+            // A control changes nothing, so only what would keep it out of the comparison matters.
+            match self.comparable(fleet, unit, now_ms) {
+                None => controls += 1,
+                Some(skip) => part.skipped.push((unit, skip)),
+            }
+            part.control_to += 1;
+        }
+    }
+
+    fn comparable(&self, fleet: &Fleet, unit: UnitIndex, now_ms: u64) -> Option<Skip> {
+        for &device in self.devices(unit) {
+            match self.may_not(fleet, device, now_ms) {
+                // Its turn is later: that is what a control is.
+                None | Some(Skip::AboveCeiling) => {}
+                skip => return skip,
+            }
+        }
+        self.offline(fleet, unit, now_ms)
+    }
+
+    /// Why a unit does not go into this wave.
+    fn passed_over(&self, fleet: &Fleet, unit: UnitIndex, now_ms: u64, busy: &Disruption) -> Option<Skip> {
+        let devices = self.devices(unit);
+        if self.units[unit as usize].open > 0 {
+            // A site of an earlier wave, still silent.
+            return Some(Skip::Offline);
+        }
+        let skip = devices.iter().find_map(|device| self.may_not(fleet, *device, now_ms));
+        skip.or_else(|| self.pilots_first(fleet, unit))
+            .or_else(|| if self.by_site() { None } else { busy.conflict(fleet, devices) })
+            .or_else(|| self.offline(fleet, unit, now_ms))
+    }
+
+    /// A customer that named pilots wants to see one of each ring proven healthy before its next ring goes.
+    fn pilots_first(&self, fleet: &Fleet, unit: UnitIndex) -> Option<Skip> {
+        let ring = self.cells[self.units[unit as usize].cell as usize].ring;
+        if ring == 0 || self.rings.is_empty() {
+            return None;
+        }
+        let tenant = fleet.tenant_index(self.devices(unit)[0]);
+        let before = self.rings.range((tenant, 0)..(tenant, ring));
+        before.into_iter().any(|(_, progress)| progress.proven == 0).then_some(Skip::PilotsFirst)
+    }
+
+    fn offline(&self, fleet: &Fleet, unit: UnitIndex, now_ms: u64) -> Option<Skip> {
+        // Candidates poll at the wave's cadence, once they have heard of it, and everybody else at the idle one.
+        let row = &self.units[unit as usize];
+        let candidate =
+            self.wave > 0 && self.cells[row.cell as usize].candidate_to.is_some_and(|to| row.position <= to);
+        let cadence = if candidate { self.profile.cadence_ms } else { self.profile.idle_cadence_ms };
+        let patience = (cadence + cadence / 2).max(self.profile.cadence_ms * 3);
+        let heard = self.heard_ms(fleet, unit);
+        let silent = now_ms.saturating_sub(heard.max(self.observing_since_ms)) > patience;
+        (silent || heard == 0).then_some(Skip::Offline)
+    }
+
+    /// What the wave's treated units showed against their controls. Where controls are short, the first in the order
+    /// have some: a random subset.
+    pub(super) fn pair_up(&self, members: &SliceCell) -> Vec<(PairDifference, u64)> {
+        let bad = |unit: &UnitIndex| {
+            let row = &self.units[*unit as usize];
+            let announced = self.left.contains_key(unit) && row.outcome == Outcome::Missed;
+            row.seen & BAD != 0 || row.outcome == Outcome::Failed || (row.outcome == Outcome::Missed && !announced)
+        };
+        let permitted = |units: &[UnitIndex]| -> Vec<bool> {
+            units.iter().filter(|u| self.units[**u as usize].permitted > 0).map(bad).collect()
+        };
+        let (treated, control) = (permitted(&members.treated), permitted(&members.control));
+        if treated.is_empty() || control.is_empty() {
+            return Vec::new();
+        }
+        let each = (control.len() / treated.len()).clamp(1, widen::CONTROLS_PER_DEVICE as usize);
+        let mut pairs: BTreeMap<PairDifference, u64> = BTreeMap::new();
+        for (treated, controls) in treated.iter().zip(control.chunks_exact(each)) {
+            let bad_controls = controls.iter().filter(|bad| **bad).count() as u32;
+            if let Ok(difference) = PairDifference::of_pair(*treated, bad_controls, controls.len() as u32) {
+                *pairs.entry(difference).or_insert(0) += 1;
+            }
+        }
+        pairs.into_iter().collect()
+    }
+
+    /// The bound after the open wave, and the size of the next. Growth starts from the largest wave so far: one that
+    /// was small because the ceiling was near is no step back.
+    pub(super) fn widened(&self) -> (f64, u64) {
+        let Some(slice) = &self.slice else { return (1.0, self.next_size) };
+        let mut pairs: PairCounts = self.pairs.clone();
+        for members in slice.cells.values() {
+            for (difference, count) in self.pair_up(members) {
+                pairs.add(difference, count);
+            }
+        }
+        let (beta, first, budget) = if self.small {
+            (small::BETA, small::FIRST_WAVE, small::LOSS_BUDGET)
+        } else {
+            (BETA, u64::from(self.profile.first_wave), widen::loss_budget(self.counts.units))
+        };
+        let bound = bound(&pairs, beta);
+        let size = slice.treated_permitted.max(self.largest_wave);
+        if size == 0 {
+            // Nobody asked: nothing was learned.
+            return (bound, self.next_size);
+        }
+        (bound, widen::next_wave(size, first, bound, budget))
+    }
+}
+
+/// What one cell may contribute to a wave.
+struct Share {
+    cell: u32,
+    size: u64,
+    /// More only if others can't use theirs.
+    cap: u64,
+}
+
+/// Error probability of the bound for widening.
+const BETA: f64 = 0.01;
+/// Metrics (bits) that make a unit bad for the comparison: first check-in missed, crashed.
+const BAD: u8 = 1 << Metric::FirstCheckInMissed as u8 | 1 << Metric::Crashed as u8;
+
+fn bound(pairs: &PairCounts, beta: f64) -> f64 {
+    if pairs.devices() == 0 { 1.0 } else { pairs.upper_bound(beta).unwrap_or(1.0) }
+}
+
+/// Who would be away at the same time: those drafted so far, on top of those that are away already.
+#[derive(Default)]
+struct Disruption {
+    groups: BTreeSet<Group>,
+    sites: BTreeMap<u32, u32>,
+}
+
+impl Disruption {
+    fn conflict(&self, fleet: &Fleet, devices: &[DeviceIndex]) -> Option<Skip> {
+        devices.iter().find_map(|&device| {
+            if let Some(skip) = disrupts(fleet, device) {
+                return Some(skip);
+            }
+            if fleet.group(device).is_some_and(|group| self.groups.contains(&group)) {
+                return Some(Skip::RedundancyGroup);
+            }
+            let limit = fleet.tenant_of(device).policy.limits.max_unavailable_per_site;
+            let site = fleet.device(device).site;
+            let drafted = self.sites.get(&site).copied().unwrap_or(0);
+            (limit > 0 && drafted + fleet.site_away(site) >= limit).then_some(Skip::SiteLimit)
+        })
+    }
+
+    fn take(&mut self, fleet: &Fleet, devices: &[DeviceIndex]) {
+        for &device in devices {
+            self.groups.extend(fleet.group(device));
+            *self.sites.entry(fleet.device(device).site).or_insert(0) += 1;
+        }
+    }
+}
+
+impl Draft {
+    fn pass(&mut self, skip: Skip) {
+        *self.skipped.entry(skip).or_insert(0) += 1;
+        self.waiting |= skip.is_temporary();
+    }
+}
