@@ -1,0 +1,211 @@
+//! What agents and the server say to one another: device API `/v1`, JSON over mutual TLS.
+//!
+//! Unknown fields are ignored, so that either side may be the newer one; a new meaning gets a new path. What must stay
+//! out: how it is sent, and what it leads to.
+//!
+//! | path | who | what |
+//! | --- | --- | --- |
+//! | `POST /v1/enrol` | no certificate, one-time token | [`Enrol`] -> [`Enrolled`] |
+//! | `POST /v1/renew` | device, while its certificate is good | [`Renew`] -> [`Enrolled`] |
+//! | `POST /v1/checkin` | device | [`CheckIn`] -> [`CheckInReply`] |
+//! | `GET /v1/board` | device | [`Board`]: the same for everybody, cacheable |
+//! | `GET /v1/policy` | device | DSSE envelope of its customer's policy, 404 if there is none |
+//! | `POST /v1/bye` | device | [`Bye`]: a clean shutdown, so that silence is no evidence |
+//! | `GET /repo/metadata/..`, `/repo/targets/..` | anybody | the TUF repository |
+//! | `GET /repo/blobs/{sha256}` | anybody | one file of a release, `Range` understood |
+
+use serde::{Deserialize, Serialize};
+use staffel_core::{
+    boot::{Mode, Outcome},
+    conditions::Refusal,
+    ids::{DeviceId, Digest},
+};
+use staffel_statement::Envelope;
+use std::collections::BTreeMap;
+
+/// TUF target path of a release's signed statement.
+pub fn release_target(name: &str, version: &str) -> String {
+    format!("releases/{name}/{version}.dsse.json")
+}
+
+/// TUF target path of the gate attestation for a release.
+pub fn gate_target(release: &Digest) -> String {
+    format!("gate/{release}.dsse.json")
+}
+
+/// What a device is, as far as comparisons need it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attributes {
+    /// For example `debian-12.11`.
+    pub os_build: String,
+    /// For example the DMI product name.
+    pub hardware_model: String,
+}
+
+impl Attributes {
+    /// The stratum: devices alike in OS build and hardware model.
+    pub fn stratum(&self) -> String {
+        format!("{}/{}", self.os_build, self.hardware_model)
+    }
+}
+
+/// Asks for a certificate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Enrol {
+    /// One-time token from `staffel device token`.
+    pub token: String,
+    /// PKCS#10 in PEM, signed by the device's own key.
+    pub csr_pem: String,
+    /// What people call the device, unique in its customer.
+    pub name: String,
+    pub attributes: Attributes,
+}
+
+/// Asks for a certificate with a later end, over a connection with the old one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Renew {
+    /// PKCS#10 in PEM, signed by the key that the connection's certificate has.
+    pub csr_pem: String,
+}
+
+/// The answer to [`Enrol`] and [`Renew`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Enrolled {
+    pub device: DeviceId,
+    pub tenant: String,
+    pub site: String,
+    pub certificate_pem: String,
+}
+
+/// "I have it, it is verified and prepared, may I?" Both arms of a wave ask the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    pub rollout: u64,
+    pub release: Digest,
+    /// The guard's nonce, hex.
+    pub nonce: String,
+    /// How old the device's guard takes the authorisation to be, milliseconds; the ceiling is judged by the lower of
+    /// this and the server's own. Unknown from a device that does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<u64>,
+}
+
+/// "It runs, the probes passed once": asks for a receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnTrial {
+    pub rollout: u64,
+    pub release: Digest,
+    pub nonce: String,
+}
+
+/// Why this device does nothing about a rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// 0 for what concerns the device as a whole.
+    pub rollout: u64,
+    pub refusals: Vec<Refusal>,
+    /// Local trouble: disk full, download truncated, metadata expired, ...
+    #[serde(default)]
+    pub problems: Vec<String>,
+}
+
+/// One sign of life.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CheckIn {
+    /// Identity of the machine's boot: two live ones on one key are a cloned key.
+    pub boot_id: String,
+    pub mode: Mode,
+    /// Release name to the digest that runs; absent in safe mode.
+    #[serde(default)]
+    pub running: BTreeMap<String, Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumer: Option<Digest>,
+    /// Sent at the first check-in of a boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Attributes>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Ready>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_trial: Option<OnTrial>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// Sent when it has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Vec<Why>>,
+    /// Version of the board that the device has.
+    #[serde(default)]
+    pub board: u64,
+}
+
+/// The answer to [`CheckIn`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CheckInReply {
+    /// Unix milliseconds; not signed, for display and drift only.
+    pub server_ms: u64,
+    /// Until the next check-in; the device adds jitter.
+    pub cadence_ms: u64,
+    /// Version of the board that the server has.
+    pub board: u64,
+    /// Sequence of the customer's policy that the server has.
+    pub policy: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permit: Option<Envelope>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Envelope>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remedies: Vec<Envelope>,
+    /// The outcome sent with this check-in is durable on the server.
+    #[serde(default)]
+    pub outcome_noted: bool,
+}
+
+/// A release on its way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Offer {
+    pub rollout: u64,
+    pub name: String,
+    pub version: String,
+    pub release: Digest,
+    /// How long a change must stay healthy before the guard commits it, milliseconds; 0 means the device's own default.
+    #[serde(default)]
+    pub soak_ms: u64,
+    pub authorisation: Envelope,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frontier: Option<Envelope>,
+}
+
+/// What everybody may know. The server may not be believed: each part is signed by somebody.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Board {
+    /// Grows with every change.
+    pub version: u64,
+    /// Keyrings after the first, in order.
+    #[serde(default)]
+    pub keyrings: Vec<Envelope>,
+    #[serde(default)]
+    pub halts: Vec<Envelope>,
+    #[serde(default)]
+    pub unhalts: Vec<Envelope>,
+    #[serde(default)]
+    pub offers: Vec<Offer>,
+    /// The latest checkpoint of the log, witnessed where there is a witness.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
+}
+
+/// A clean goodbye.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Bye {
+    pub boot_id: String,
+    /// Why the machine stops, in words.
+    pub why: String,
+}
+
+/// Every error answer of the server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Problem {
+    /// What happened.
+    pub error: String,
+    /// What to do about it.
+    pub hint: String,
+}
