@@ -1,0 +1,452 @@
+//! The executor: asks `staffel_core` what to do, makes it durable, then carries it out.
+//!
+//! One lock guards the projections. Whoever holds it decides, applies the records in memory and hands them to the log in
+//! the same order; only after the log has answered "durable" is anything signed or sent. If the log fails, the memory is
+//! ahead of it: it is thrown away and rebuilt from the log, and until then the server reads and explains but changes
+//! nothing. A start after `kill -9` is the same rebuild.
+//!
+//! What lives here: `record` (what stands in the log), `state` (projections), `device` (what devices ask), `operate`
+//! (what people ask), `drive` (the clockwork: plans, frontiers, checkpoints), `view` (what is shown). What must stay out:
+//! HTTP and TLS, and any decision about a rollout.
+
+mod device;
+mod drive;
+mod operate;
+pub mod record;
+mod state;
+mod view;
+
+use crate::engine::{record::Record, state::State};
+use bytes::Bytes;
+use staffel_core::ids::Digest;
+use staffel_store::{
+    AppendError, CheckpointError, KeyError, LogSigner, ReadLog as _, SqliteLog, StoreError, WitnessKey, Write,
+};
+use staffel_trust::{
+    statement::{
+        Envelope, SigningKey,
+        keyring::{Keyring, WitnessKey as DeviceWitness},
+    },
+    wire::Board,
+};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::{oneshot, watch};
+
+/// What an engine needs.
+pub struct EngineConfig {
+    /// Folder for the log (`log.sqlite`) and small files of ours; created if it is missing.
+    pub data_dir: PathBuf,
+    /// The chain of keyrings, the pinned one first.
+    pub keyrings: Vec<Envelope>,
+    /// Signs frontiers, permits, receipts, automatic halts.
+    pub online_key: SigningKey,
+    /// Signs the log's checkpoints.
+    pub log_signer: LogSigner,
+    /// Witnesses whose cosignatures are kept.
+    pub witnesses: Vec<WitnessKey>,
+    /// Between two check-ins while nothing is going on, milliseconds.
+    pub idle_cadence_ms: u64,
+    /// How long a frontier is good for, milliseconds.
+    pub frontier_lifetime_ms: u64,
+    /// Between two looks at the rollouts while nothing happens, milliseconds.
+    pub tick_ms: u64,
+}
+
+/// Why the engine does not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("{what} is not known here")]
+    NotFound { what: String },
+    #[error("{why}")]
+    Refused { why: String, hint: String },
+    #[error("{why}")]
+    Conflict { why: String, hint: String },
+    #[error("nothing can be changed at the moment: {why}")]
+    ReadOnly { why: String },
+    #[error("{why}")]
+    Forbidden { why: String },
+    #[error("{why}")]
+    Internal { why: String },
+}
+
+/// Why an engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("open the log in {path}")]
+    Log { path: PathBuf, source: StoreError },
+    #[error("the keyrings that the server was given do not hold: {why}")]
+    Keyring { why: String },
+    #[error("{operation} {path}")]
+    File { operation: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("write the first record")]
+    Append(#[from] AppendError),
+    #[error("a witness's key is not readable")]
+    Witness(#[from] KeyError),
+    #[error("record the start: {why}")]
+    Record { why: String },
+}
+
+/// The board as it is sent.
+pub struct BoardBytes {
+    pub version: u64,
+    pub json: Bytes,
+}
+
+/// A handle; clones are the same engine.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    log: SqliteLog,
+    state: Mutex<State>,
+    config: EngineConfig,
+    keyring: Keyring,
+    board: RwLock<Arc<BoardBytes>>,
+    checkpoint: RwLock<Option<String>>,
+    read_only: Mutex<Option<String>>,
+    changes: watch::Sender<u64>,
+    /// One turn of the clockwork at a time: frontiers are signed in the order of their sequences.
+    turn: tokio::sync::Mutex<()>,
+    started_ms: u64,
+    check_ins: AtomicU64,
+    permits: AtomicU64,
+    signatures: AtomicU64,
+}
+
+/// Unix milliseconds.
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
+
+/// A log write that was handed over in order.
+type Durable = oneshot::Receiver<Result<std::ops::Range<u64>, AppendError>>;
+
+impl Engine {
+    /// Opens or begins the log in the data folder and rebuilds everything from it.
+    pub fn open(config: EngineConfig) -> Result<Self, OpenError> {
+        let keyring = verified_keyring(&config.keyrings)?;
+        if !keyring.online.keys.contains(&config.online_key.public()) {
+            return Err(OpenError::Keyring { why: "the online key of this server is not in the keyring".into() });
+        }
+        let dir = config.data_dir.clone();
+        std::fs::create_dir_all(&dir).map_err(|source| OpenError::File {
+            operation: "create the data folder",
+            path: dir.clone(),
+            source,
+        })?;
+        let path = dir.join("log.sqlite");
+        let log = SqliteLog::open(&path).map_err(|source| OpenError::Log { path: path.clone(), source })?;
+        let (state, last_ms) = rebuild(&log).map_err(|source| OpenError::Log { path, source })?;
+        let now = now_ms();
+        let inner = Inner {
+            log,
+            state: Mutex::new(state),
+            keyring,
+            board: RwLock::new(Arc::new(BoardBytes { version: 0, json: Bytes::from_static(b"{\"version\":0}") })),
+            checkpoint: RwLock::new(None),
+            read_only: Mutex::new(None),
+            changes: watch::Sender::new(0),
+            turn: tokio::sync::Mutex::new(()),
+            started_ms: now,
+            config,
+            check_ins: AtomicU64::new(0),
+            permits: AtomicU64::new(0),
+            signatures: AtomicU64::new(0),
+        };
+        let engine = Engine(Arc::new(inner));
+        engine.record_start(last_ms, now)?;
+        engine.sign_halts(now);
+        engine.publish_checkpoint();
+        engine.publish_board();
+        Ok(engine)
+    }
+
+    /// The start, and for each rollout the gap in which nobody looked: a server that was down saw nobody die.
+    fn record_start(&self, last_ms: u64, now: u64) -> Result<(), OpenError> {
+        // The alive file is written every second; the log's last entry may be much older.
+        let from_ms = self.read_alive().max(last_ms).min(now);
+        let mut records =
+            vec![Record::ServerStarted { version: env!("CARGO_PKG_VERSION").into(), from_ms, to_ms: now }];
+        let mut state = self.state();
+        let active: Vec<u64> = state.active().collect();
+        for rollout in active {
+            records.push(gap(rollout, from_ms, now));
+        }
+        let entries = records.iter().map(|r| r.to_entry(now)).collect::<Result<Vec<_>, _>>();
+        let entries = entries.map_err(|why| OpenError::Record { why })?;
+        self.0.log.write(Write::expecting(state.head, entries))?;
+        for record in &records {
+            state.apply(record, now);
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while holding the lock leaves records applied that the log may lack: the rebuild that a failed append
+        // triggers is the cure for both, so poisoning adds nothing.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Applies the records and hands them to the log, in this order, while the caller holds the lock.
+    fn commit(&self, state: &mut State, records: &[Record], now: u64) -> Result<Durable, EngineError> {
+        if let Some(why) = self.read_only() {
+            return Err(EngineError::ReadOnly { why });
+        }
+        let entries = records.iter().map(|r| r.to_entry(now)).collect::<Result<Vec<_>, _>>();
+        let entries = entries.map_err(|why| EngineError::Internal { why })?;
+        let (sender, receiver) = oneshot::channel();
+        let expected = state.head;
+        #[cfg(debug_assertions)]
+        let before: Vec<_> =
+            state.rollouts.iter().map(|(id, r)| (*id, staffel_core::invariants::Snapshot::of(&r.rollout))).collect();
+        for record in records {
+            state.apply(record, now);
+        }
+        #[cfg(debug_assertions)]
+        for (id, snapshot) in before {
+            if let Some(running) = state.rollouts.get(&id)
+                && let Err(broken) = staffel_core::invariants::rollout(&snapshot, &running.rollout)
+            {
+                tracing::error!(rollout = id, broken, "an invariant does not hold");
+                debug_assert!(false, "{broken}");
+            }
+        }
+        let engine = self.clone();
+        self.0.log.append_then(Write::expecting(expected, entries), move |outcome| {
+            if let Err(error) = &outcome {
+                engine.fell_behind(error);
+            }
+            let _ = sender.send(outcome);
+        });
+        self.0.changes.send_modify(|version| *version += 1);
+        Ok(receiver)
+    }
+
+    /// Waits until what was handed over is durable.
+    async fn durable(&self, pending: Durable) -> Result<(), EngineError> {
+        match pending.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(EngineError::ReadOnly { why: chain(&error) }),
+            Err(_) => Err(EngineError::Internal { why: "the log was closed".into() }),
+        }
+    }
+
+    /// The log refused a write that memory has applied: nothing changes until memory was rebuilt.
+    fn fell_behind(&self, error: &AppendError) {
+        let why = chain(error);
+        tracing::error!(why, "the log can't be written: reading goes on, nothing changes until it works again");
+        let mut read_only = self.0.read_only.lock().unwrap_or_else(PoisonError::into_inner);
+        read_only.get_or_insert(why);
+    }
+
+    fn read_only(&self) -> Option<String> {
+        self.0.read_only.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// After the log refused a write: tries to write again, and if that works, rebuilds the memory from the log.
+    fn try_to_recover(&self) {
+        if self.read_only().is_none() {
+            return;
+        }
+        // While nothing may be changed the log stands still, so it can be read without holding up the check-ins.
+        let (log, now) = (&self.0.log, now_ms());
+        let Ok(head) = log.head() else { return };
+        let from_ms = self.read_alive().min(now);
+        let started = Record::ServerStarted { version: env!("CARGO_PKG_VERSION").into(), from_ms, to_ms: now };
+        // A write that proves nothing would be no proof of space; this one is real.
+        let Ok(entry) = started.to_entry(now) else { return };
+        if log.write(Write::expecting(head, vec![entry])).is_err() {
+            return;
+        }
+        let mut fresh = match rebuild(log) {
+            Ok((fresh, _)) => fresh,
+            Err(error) => return tracing::error!(error = chain(&error), "the log can't be read"),
+        };
+        // Nobody's report was taken in the meantime: that was our silence, not theirs.
+        let gaps: Vec<Record> = fresh.active().map(|rollout| gap(rollout, from_ms, now)).collect();
+        let Ok(entries) = gaps.iter().map(|r| r.to_entry(now)).collect::<Result<Vec<_>, _>>() else { return };
+        if log.write(Write::expecting(fresh.head, entries)).is_err() {
+            return;
+        }
+        for record in &gaps {
+            fresh.apply(record, now);
+        }
+        let mut state = self.state();
+        for (old, new) in state.fleet.devices.iter().zip(&mut fresh.fleet.devices) {
+            new.last_seen_ms = old.last_seen_ms;
+        }
+        for (old, new) in state.info.iter_mut().zip(&mut fresh.info) {
+            (new.boot, new.boot_before, new.cadence_ms, new.why) =
+                (old.boot, old.boot_before, old.cadence_ms, old.why.take());
+        }
+        *state = fresh;
+        drop(state);
+        *self.0.read_only.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.sign_halts(now);
+        self.publish_board();
+        tracing::info!("the log can be written again; everything was rebuilt from it");
+    }
+
+    /// The board, ready to be sent.
+    pub fn board(&self) -> Arc<BoardBytes> {
+        self.0.board.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes the board from what is signed now.
+    fn publish_board(&self) {
+        let state = self.state();
+        let offers = state.rollouts.values().filter_map(|running| drive::offer(running, now_ms())).collect();
+        let board = Board {
+            version: self.next_board_version(),
+            keyrings: self.0.config.keyrings.iter().skip(1).cloned().collect(),
+            halts: state.halts.clone(),
+            unhalts: Vec::new(),
+            offers,
+            checkpoint: self.checkpoint(),
+        };
+        let json = serde_json::to_vec(&board).unwrap_or_default();
+        let bytes = Arc::new(BoardBytes { version: board.version, json: json.into() });
+        *self.0.board.write().unwrap_or_else(PoisonError::into_inner) = bytes;
+    }
+
+    /// The latest checkpoint of the log, cosigned if a witness was there.
+    pub fn checkpoint(&self) -> Option<String> {
+        self.0.checkpoint.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A version that no board had before, also over restarts and restored backups: the time, or one more than the last.
+    fn next_board_version(&self) -> u64 {
+        self.board().version.saturating_add(1).max(now_ms())
+    }
+
+    /// Bumps on every change, for those who wait for one.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    /// `Err` with the reason while the server should get no traffic.
+    pub fn ready(&self) -> Result<(), String> {
+        self.read_only().map_or(Ok(()), Err)
+    }
+
+    fn online(&self) -> &SigningKey {
+        self.0.signatures.fetch_add(1, Ordering::Relaxed);
+        &self.0.config.online_key
+    }
+
+    fn alive_file(&self) -> PathBuf {
+        self.0.config.data_dir.join("alive")
+    }
+
+    fn read_alive(&self) -> u64 {
+        let text = std::fs::read_to_string(self.alive_file()).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    }
+
+    /// Notes that the server is looking. Losing it only makes the gap after a crash longer, which is safe.
+    fn write_alive(&self, now: u64) {
+        let next = self.0.config.data_dir.join("alive.next");
+        let written = std::fs::write(&next, now.to_string()).and_then(|()| std::fs::rename(&next, self.alive_file()));
+        if let Err(error) = written {
+            tracing::warn!(%error, "the file `alive` can't be written");
+        }
+    }
+
+    /// Runs until `stop` completes: plans, signs, publishes.
+    pub async fn run(&self, stop: impl Future<Output = ()>) {
+        let mut tick = tokio::time::interval(Duration::from_millis(self.0.config.tick_ms.max(10)));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut stop = std::pin::pin!(stop);
+        let mut last_ms = now_ms();
+        let mut last_second = 0;
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                _ = tick.tick() => {}
+            }
+            let now = now_ms();
+            let second = now / 1_000 != last_second;
+            last_second = now / 1_000;
+            if second {
+                let engine = self.clone();
+                // Both touch the disk; a slow one must not stall the check-ins.
+                let done = tokio::task::spawn_blocking(move || {
+                    engine.try_to_recover();
+                    // What can't be recorded is not observed.
+                    if engine.ready().is_ok() {
+                        engine.write_alive(now);
+                    }
+                    engine.publish_checkpoint();
+                });
+                let _ = done.await;
+            }
+            self.drive(last_ms, now).await;
+            last_ms = now;
+        }
+        self.write_alive(now_ms());
+    }
+}
+
+/// From when to when nobody looked at this rollout's devices.
+fn gap(rollout: u64, from_ms: u64, to_ms: u64) -> Record {
+    Record::Rollout { rollout, event: staffel_core::rollout::Event::ObservationGap { from_ms, to_ms } }
+}
+
+fn verified_keyring(envelopes: &[Envelope]) -> Result<Keyring, OpenError> {
+    let bad = |why: String| OpenError::Keyring { why };
+    let (first, rest) = envelopes.split_first().ok_or_else(|| bad("there is none".into()))?;
+    let pinned = Keyring::pinned(first).map_err(|e| bad(e.to_string()))?;
+    rest.iter().try_fold(pinned, |keyring, next| keyring.next(next).map_err(|e| bad(e.to_string())))
+}
+
+/// Reads the whole log; answers the projections and the time of the last entry.
+fn rebuild(log: &SqliteLog) -> Result<(State, u64), StoreError> {
+    let mut state = State::default();
+    let mut last_ms = 0;
+    loop {
+        let entries = log.read(state.head, 4_096)?;
+        if entries.is_empty() {
+            return Ok((state, last_ms));
+        }
+        for entry in &entries {
+            last_ms = entry.at_ms;
+            match Record::of(entry) {
+                Some(record) => state.apply(&record, entry.at_ms),
+                // Erased, or from a later version: it keeps its place.
+                None => state.head += 1,
+            }
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Witnesses as devices know them, from the keyring.
+fn device_witnesses(keyring: &Keyring) -> &[DeviceWitness] {
+    &keyring.witnesses
+}
+
+fn checkpoint_error(error: &CheckpointError) -> EngineError {
+    EngineError::Refused { why: chain(error), hint: "see `staffel log witness --help`".into() }
+}
+
+fn digest_of(text: &str) -> Digest {
+    Digest::of(text.as_bytes())
+}

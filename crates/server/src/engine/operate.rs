@@ -1,0 +1,249 @@
+//! What people ask for: rollouts, tokens, policies. Every word is logged with who said it.
+
+use super::{Engine, EngineError, device::check_name, digest_of, now_ms, record::Record};
+use crate::api::{Caller, NextRollout, RolloutView, StartRollout, TenantView, Token, TokenRequest, Word};
+use staffel_core::{
+    conditions::{AUTHORISATION_LIFETIME_MS, Authorisation, RELEASERS},
+    profile::Profile,
+    rollout::ByHand,
+};
+use staffel_store::{ReadLog as _, root};
+use staffel_trust::statement::{
+    Envelope,
+    predicate::{Gate, Halt, Headed, Release, StatementError, TenantPolicy, read, verify},
+};
+
+const MAX_TOKEN_HOURS: u64 = 24 * 90;
+
+fn bad(what: &str, error: &StatementError, hint: &str) -> EngineError {
+    EngineError::Refused { why: format!("{what} does not hold: {error}"), hint: hint.into() }
+}
+
+fn refused(why: impl Into<String>, hint: &str) -> EngineError {
+    EngineError::Refused { why: why.into(), hint: hint.into() }
+}
+
+impl Engine {
+    /// What the releasers sign into the next authorisation.
+    pub fn next_rollout(&self) -> Result<NextRollout, EngineError> {
+        let rollout = self.state().rollouts.keys().next_back().map_or(1, |last| last + 1);
+        let size = self.0.log.head().map_err(|e| EngineError::Internal { why: super::chain(&e) })?;
+        let log_root = root(&self.0.log, size).map_err(|e| EngineError::Internal { why: super::chain(&e) })?;
+        Ok(NextRollout { rollout, log_root: staffel_core::ids::Digest(log_root), now_ms: now_ms() })
+    }
+
+    /// Starts a rollout if release, gate and authorisation hold: the same checks that devices will make.
+    pub async fn start_rollout(&self, who: &Caller, start: StartRollout) -> Result<RolloutView, EngineError> {
+        let keys = &self.0.keyring;
+        let (release, digest, _) =
+            verify::<Release>(&start.release, "release", &keys.release.keys, keys.release.threshold)
+                .map_err(|e| bad("the release", &e, "build it with `staffel release`"))?;
+        let (gate, _, signers) = verify::<Gate>(&start.gate, "gate", &keys.gate.keys, release.kind.gate_threshold())
+            .map_err(|e| bad("the gate attestation", &e, "run `staffel gate`"))?;
+        if gate.attestation.release != digest || !gate.attestation.passed || gate.result != "PASSED" {
+            return Err(refused(
+                format!("the gate ({signers} keys) did not pass this release"),
+                "read the gate's report and mend the release",
+            ));
+        }
+        let (headed, _, _) =
+            verify::<Headed<Authorisation>>(&start.authorisation, "releasers", &keys.releasers.keys, RELEASERS)
+                .map_err(|e| bad("the authorisation", &e, "two releasers have to sign it"))?;
+        let authorisation = headed.body;
+        if authorisation.release != digest {
+            return Err(refused("the authorisation is for another release", "sign one for this release"));
+        }
+        let now = now_ms();
+        let lifetime = authorisation.not_after_ms.saturating_sub(authorisation.start_ms);
+        if lifetime > AUTHORISATION_LIFETIME_MS || authorisation.not_after_ms <= now {
+            return Err(refused("the authorisation is over, or lives longer than 14 days", "sign a new one"));
+        }
+        let id = authorisation.rollout;
+        let (pending, halts) = {
+            let mut state = self.state();
+            let next = state.rollouts.keys().next_back().map_or(1, |last| last + 1);
+            if id != next {
+                return Err(EngineError::Conflict {
+                    why: format!("the authorisation is for rollout {id}, the next one is {next}"),
+                    hint: "ask for the next rollout again and sign that".into(),
+                });
+            }
+            for running in state.rollouts.values() {
+                if running.rollout.release.digest == digest && super::State::is_denied(running).is_some() {
+                    return Err(refused(
+                        "this release was halted and must not run",
+                        "release a new version; un-halting takes two releasers",
+                    ));
+                }
+                if running.ended_ms.is_none()
+                    && running.contents.name == release.name
+                    && authorisation.supersedes != Some(running.rollout.id)
+                {
+                    return Err(EngineError::Conflict {
+                        why: format!("rollout {} of {} is still going on", running.rollout.id, release.name),
+                        hint: "halt it, or name it in `--supersedes`".into(),
+                    });
+                }
+            }
+            let mut records = Vec::new();
+            if let Some(old) = authorisation.supersedes
+                && let Some(running) = state.rollouts.get(&old)
+            {
+                let events = running.rollout.by_hand(ByHand::Supersede { by: id });
+                records.extend(events.into_iter().map(|event| Record::Rollout { rollout: old, event }));
+            }
+            records.push(Record::RolloutStarted {
+                rollout: id,
+                release: start.release,
+                gate: start.gate,
+                authorisation: start.authorisation,
+                profile: Profile::named(authorisation.profile),
+                by: who.name.clone(),
+            });
+            (self.commit(&mut state, &records, now)?, records.len())
+        };
+        self.durable(pending).await?;
+        tracing::info!(rollout = id, by = who.name, replaced = halts > 1, "rollout started");
+        self.drive(now, now).await;
+        self.rollout(who, id)
+    }
+
+    /// Nobody new gets a permit until somebody resumes.
+    pub async fn hold(&self, who: &Caller, id: u64, word: Word) -> Result<RolloutView, EngineError> {
+        self.by_hand(who, id, ByHand::Hold { who: who.name.clone(), why: said(&word) }, None).await
+    }
+
+    /// Goes on; excuses the silence that held it.
+    pub async fn resume(&self, who: &Caller, id: u64, _word: Word) -> Result<RolloutView, EngineError> {
+        self.by_hand(who, id, ByHand::Resume { who: who.name.clone() }, None).await
+    }
+
+    /// Stops it for good.
+    pub async fn halt(&self, who: &Caller, id: u64, word: Word) -> Result<RolloutView, EngineError> {
+        let why = said(&word);
+        if let Some(halt) = &word.halt {
+            let mut keys = self.0.keyring.operators.keys.clone();
+            keys.extend(&self.0.keyring.online.keys);
+            let (halt, _, _) = verify::<Headed<Halt>>(halt, "operators", &keys, 1)
+                .map_err(|e| bad("the halt", &e, "an operator's key has to sign it"))?;
+            let known = self.state().rollouts.get(&id).map(|r| r.rollout.release.digest);
+            if known != Some(halt.body.release) {
+                return Err(refused("the halt is for another release", "sign one for this rollout's release"));
+            }
+        }
+        self.by_hand(who, id, ByHand::Halt { who: who.name.clone(), why }, word.halt).await
+    }
+
+    async fn by_hand(
+        &self,
+        who: &Caller,
+        id: u64,
+        word: ByHand,
+        halt: Option<Envelope>,
+    ) -> Result<RolloutView, EngineError> {
+        let now = now_ms();
+        let pending = {
+            let mut state = self.state();
+            let running =
+                state.rollouts.get(&id).ok_or_else(|| EngineError::NotFound { what: format!("rollout {id}") })?;
+            let events = running.rollout.by_hand(word);
+            if events.is_empty() {
+                return Err(EngineError::Conflict {
+                    why: format!("rollout {id} is {}: that is not possible any more", super::view::state_word(running)),
+                    hint: format!("see `staffel rollout why {id}`"),
+                });
+            }
+            let mut records: Vec<_> = events.into_iter().map(|event| Record::Rollout { rollout: id, event }).collect();
+            if let Some(halt) = halt {
+                records.push(Record::HaltSigned { halt, by: who.name.clone() });
+            }
+            self.commit(&mut state, &records, now)?
+        };
+        self.durable(pending).await?;
+        self.drive(now, now).await;
+        self.rollout(who, id)
+    }
+
+    /// Takes a customer's policy. Signed by the customer; its devices check that again, with the key that they pinned.
+    pub async fn put_policy(&self, who: &Caller, tenant: &str, policy: Envelope) -> Result<TenantView, EngineError> {
+        let hint = "sign it with `staffel tenant policy`";
+        let payload = policy.payload().map_err(|e| bad("the policy", &e.into(), hint))?;
+        let headed: Headed<TenantPolicy> = read(&payload).map_err(|e| bad("the policy", &e, hint))?;
+        may_touch(who, tenant)?;
+        if headed.body.tenant != tenant {
+            return Err(refused(format!("the policy is for the customer {:?}", headed.body.tenant), hint));
+        }
+        let pilots = headed.body.policy.rings.iter().flatten().count() as u64;
+        let now = now_ms();
+        let pending = {
+            let mut state = self.state();
+            let devices =
+                state.fleet.find_tenant(tenant).map_or(0, |t| u64::from(state.fleet.tenants[t as usize].devices));
+            if pilots > (devices / 20).max(1) {
+                return Err(refused(
+                    format!("the policy names {pilots} pilots for {devices} devices"),
+                    "pilots are at most 5 % of a customer's devices; one is always allowed",
+                ));
+            }
+            let seen = state.fleet.find_tenant(tenant).map_or(0, |t| state.fleet.tenants[t as usize].policy_sequence);
+            if headed.body.sequence <= seen {
+                return Err(EngineError::Conflict {
+                    why: format!("the policy has the sequence {}, {seen} is in force", headed.body.sequence),
+                    hint: "sign it with a higher sequence".into(),
+                });
+            }
+            // A jump to the end of the numbers would be the last policy that this customer could ever set.
+            if headed.body.sequence > seen + 1_000 {
+                return Err(refused(
+                    format!("the policy has the sequence {}, {seen} is in force", headed.body.sequence),
+                    "sign it with the next sequence",
+                ));
+            }
+            let record = Record::PolicySet { tenant: tenant.into(), policy, by: who.name.clone() };
+            self.commit(&mut state, &[record], now)?
+        };
+        self.durable(pending).await?;
+        let tenants = self.tenants(who);
+        tenants.into_iter().find(|t| t.tenant == tenant).ok_or(EngineError::NotFound { what: tenant.into() })
+    }
+
+    /// Makes a one-time token; only its hash is kept.
+    pub async fn token(&self, who: &Caller, request: TokenRequest) -> Result<Token, EngineError> {
+        may_touch(who, &request.tenant)?;
+        check_name(&request.tenant)?;
+        check_name(&request.site)?;
+        let hours = request.hours.unwrap_or(24).clamp(1, MAX_TOKEN_HOURS);
+        let mut secret = [0; 20];
+        getrandom::fill(&mut secret).map_err(|e| EngineError::Internal { why: format!("no randomness: {e}") })?;
+        let token = hex::encode(secret);
+        let now = now_ms();
+        let expires_ms = now + hours * 3_600_000;
+        let record = Record::TokenIssued {
+            token: digest_of(&token),
+            tenant: request.tenant,
+            site: request.site,
+            expires_ms,
+            by: who.name.clone(),
+        };
+        let pending = {
+            let mut state = self.state();
+            self.commit(&mut state, &[record], now)?
+        };
+        self.durable(pending).await?;
+        Ok(Token { token, expires_ms })
+    }
+}
+
+fn said(word: &Word) -> String {
+    let why: String = word.why.chars().take(500).collect();
+    if why.trim().is_empty() { "no reason given".into() } else { why }
+}
+
+fn may_touch(who: &Caller, tenant: &str) -> Result<(), EngineError> {
+    match &who.tenant {
+        Some(own) if own != tenant => {
+            Err(EngineError::Forbidden { why: format!("{} belongs to another customer", who.name) })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,3 @@
+//! What the server does as a whole.
+
+mod edge;
