@@ -1,0 +1,58 @@
+//! `guard-ctl`: the privileged half of a device as a program. Only arguments and words for people live here.
+
+mod arguments;
+mod doctor;
+mod show;
+
+use arguments::{Arguments, HELP, Task};
+use staffel_boot::{client, engine, install, layout::Layout};
+use staffel_statement::guard::{Command, Reply};
+use std::{io::Read as _, process::ExitCode};
+
+fn main() -> ExitCode {
+    let task = match Arguments::parse(std::env::args_os().skip(1)) {
+        Ok(task) => task,
+        Err(why) => {
+            eprintln!("guard-ctl: {why}\n\nTry `guard-ctl --help`.");
+            return ExitCode::from(2);
+        }
+    };
+    match run(task) {
+        Ok(code) => code,
+        Err(why) => {
+            eprintln!("guard-ctl: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<ExitCode, String> {
+    match task {
+        Task::Help => print!("{HELP}"),
+        Task::Version => println!("guard-ctl {}", env!("CARGO_PKG_VERSION")),
+        Task::Serve(options) => engine::serve(*options).map_err(|error| error.to_string())?,
+        Task::Init { root, keyring, installation } => {
+            let layout = Layout::new(root);
+            install::init(&layout, &keyring, &installation).map_err(|error| error.to_string())?;
+            println!("{} is set up; nothing runs yet", layout.root.display());
+        }
+        Task::Status { root, json } => {
+            let reply = client::ask(&Layout::new(root), &Command::Status).map_err(|error| error.to_string())?;
+            let Reply::Status(status) = &reply else { return Ok(show::reply(&reply)) };
+            match json {
+                true => println!("{}", serde_json::to_string_pretty(status).map_err(|error| error.to_string())?),
+                false => print!("{}", show::status(status)),
+            }
+        }
+        Task::Send { root } => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).map_err(|error| format!("can't read the command: {error}"))?;
+            let command =
+                serde_json::from_str(&text).map_err(|error| format!("the command is not readable: {error}"))?;
+            let reply = client::ask(&Layout::new(root), &command).map_err(|error| error.to_string())?;
+            return Ok(show::reply(&reply));
+        }
+        Task::Doctor { root } => print!("{}", doctor::report(&Layout::new(root))),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,35 @@
+//! The guard's state as the agent and a person see it.
+
+use super::Guard;
+use crate::platform;
+use staffel_statement::guard::Status;
+
+impl Guard {
+    pub(super) fn status(&self) -> Status {
+        let boot = &self.record.boot;
+        Status {
+            mode: boot.mode.clone(),
+            selected: boot.selected().cloned(),
+            last_known_good: boot.last_known_good.clone(),
+            earlier: boot.earlier.clone(),
+            trial: boot.trial.clone(),
+            outcome: boot.outcome.clone(),
+            readiness: self.readiness(None),
+            services: self.supervisor.status(),
+            starts: boot.starts,
+            boot_id: boot.boot_id.clone(),
+            consumer: self.consumer,
+            prepared: self.prepared.as_ref().map(|prepared| prepared.release),
+            keyring_version: self.verifier.keyring().version,
+            lacking: self.lacking(),
+        }
+    }
+
+    fn lacking(&self) -> Vec<String> {
+        let mut lacking = vec!["service form: a kernel or initramfs that does not start is not covered".to_string()];
+        lacking.extend(platform::lacking());
+        lacking.extend(self.damage.iter().map(|what| format!("damaged: {what}")));
+        lacking.extend(self.unsaved.iter().map(|why| format!("the record can't be written: {why}")));
+        lacking
+    }
+}
