@@ -1,0 +1,172 @@
+//! What runs beside the loop: downloads, commands to the guard, probes. Each ends with one [`Done`].
+//!
+//! Whatever involves the guard holds one lock until its result is in the channel, so results arrive in the order in
+//! which the guard acted, and a status never overtakes the command before it.
+
+use super::renew::{self, Connected, RenewError};
+use crate::{
+    api::{Api, ApiError},
+    directory::Directory,
+    guard_client::{GuardClient, GuardError},
+    https::SharedTime,
+    probe,
+    statements::{self, FetchError, Source, Statements, Wanted},
+};
+use staffel_core::device::{Ask, Change};
+use staffel_trust::{
+    statement::{
+        Envelope,
+        guard::{Command, Reply, Status},
+        predicate::Release,
+    },
+    wire::{Board, CheckIn, CheckInReply, Why},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{Mutex, mpsc::UnboundedSender};
+
+/// One check-in with board and policy takes no longer; a server that answers a byte a minute must not silence a device.
+const PATIENCE: Duration = Duration::from_secs(120);
+const CHECKING_IN: &str = "checking in";
+const RENEWING: &str = "renewing the device's certificate";
+
+/// What a command to the guard was for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Only the status.
+    Look,
+    Prepare(Change),
+    Arm(Change),
+    /// Confirm or abort.
+    End(Change),
+    /// A statement for the guard: halt, keyring, remedy.
+    PassOn,
+    OutcomeReported,
+}
+
+/// What came back from a check-in.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub reply: CheckInReply,
+    /// If the server has another one.
+    pub board: Option<Result<Board, ApiError>>,
+    /// If the server has another one.
+    pub policy: Option<Result<Option<Envelope>, ApiError>>,
+}
+
+/// Something ended.
+#[derive(Debug)]
+pub(super) enum Done {
+    Fetched { change: Change, result: Result<Statements, FetchError> },
+    Guard { purpose: Purpose, reply: Option<Result<Reply, GuardError>>, status: Result<Box<Status>, GuardError> },
+    Probed { change: Change, result: Result<Vec<String>, GuardError> },
+    CheckedIn { asked: Ask, why: Option<Vec<Why>>, result: Result<Box<Answer>, ApiError> },
+    Renewed { result: Result<Connected, RenewError> },
+}
+
+/// Starts work and tells the loop when it ended.
+#[derive(Clone)]
+pub(super) struct Work {
+    pub guard: GuardClient,
+    pub done: UnboundedSender<Done>,
+    pub one_at_a_time: Arc<Mutex<()>>,
+}
+
+/// Tells the loop how a piece of work ended, even if it was dropped or panicked: the loop would wait for ever.
+struct Report {
+    done: UnboundedSender<Done>,
+    if_lost: Option<Done>,
+}
+
+impl Report {
+    fn end(mut self, done: Done) {
+        self.if_lost = Some(done);
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        if let Some(done) = self.if_lost.take() {
+            // Sending fails only when the loop is gone, and then nobody is interested.
+            let _ = self.done.send(done);
+        }
+    }
+}
+
+impl Work {
+    fn report(&self, if_lost: Done) -> Report {
+        Report { done: self.done.clone(), if_lost: Some(if_lost) }
+    }
+
+    pub fn fetch(&self, source: Source, wanted: Wanted, change: Change) -> tokio::task::AbortHandle {
+        let lost = Err(FetchError::Lost { release: format!("{} {}", wanted.name, wanted.version) });
+        let report = self.report(Done::Fetched { change: change.clone(), result: lost });
+        let task = tokio::spawn(async move {
+            let result = statements::fetch(&source, &wanted).await;
+            report.end(Done::Fetched { change, result });
+        });
+        task.abort_handle()
+    }
+
+    /// `None` asks for the status alone.
+    pub fn guard(&self, purpose: Purpose, command: Option<Command>) {
+        let reply = command.as_ref().map(|_| Err(GuardError::Closed));
+        let lost = Done::Guard { purpose: purpose.clone(), reply, status: Err(GuardError::Closed) };
+        let (work, report) = (self.clone(), self.report(lost));
+        tokio::spawn(async move {
+            let _turn = work.one_at_a_time.lock().await;
+            let reply = match &command {
+                Some(command) => Some(work.guard.ask(command).await),
+                None => None,
+            };
+            let status = work.guard.status().await.map(Box::new);
+            report.end(Done::Guard { purpose, reply, status });
+        });
+    }
+
+    pub fn probe(&self, release: Release, change: Change) {
+        let report = self.report(Done::Probed { change: change.clone(), result: Err(GuardError::Closed) });
+        let work = self.clone();
+        tokio::spawn(async move {
+            let _turn = work.one_at_a_time.lock().await;
+            let status = work.guard.status().await.map(Box::new);
+            let result = match &status {
+                // A trial that ended meanwhile says nothing about the release.
+                Ok(status) if status.trial.as_ref().is_some_and(|trial| trial.release == change.release) => {
+                    probe::run(&release, status, &work.guard).await
+                }
+                _ => Err(GuardError::Unexpected("the trial is over".into())),
+            };
+            let _ = work.done.send(Done::Guard { purpose: Purpose::Look, reply: None, status });
+            report.end(Done::Probed { change, result });
+        });
+    }
+
+    /// Checks in, and fetches board and policy if the server has others than `policy` (its sequence) and that of `sent`.
+    pub fn check_in(&self, api: Api, sent: CheckIn, policy: u64, asked: Ask) {
+        let lost = Err(ApiError::Silent { operation: CHECKING_IN, seconds: 0 });
+        let report = self.report(Done::CheckedIn { asked: asked.clone(), why: sent.why.clone(), result: lost });
+        tokio::spawn(async move {
+            let answered = tokio::time::timeout(PATIENCE, answer(&api, &sent, policy)).await;
+            let silent = ApiError::Silent { operation: CHECKING_IN, seconds: PATIENCE.as_secs() };
+            let result = answered.unwrap_or(Err(silent)).map(Box::new);
+            report.end(Done::CheckedIn { asked, why: sent.why, result });
+        });
+    }
+
+    /// Gets a certificate that ends after `until_ms` and writes it into the device's folder.
+    pub fn renew(&self, api: Api, folder: Directory, time: SharedTime, until_ms: u64) {
+        let silent = |seconds| Err(ApiError::Silent { operation: RENEWING, seconds }.into());
+        let report = self.report(Done::Renewed { result: silent(0) });
+        tokio::spawn(async move {
+            let renewed = tokio::time::timeout(PATIENCE, renew::renew(&api, &folder, time, until_ms)).await;
+            report.end(Done::Renewed { result: renewed.unwrap_or_else(|_| silent(PATIENCE.as_secs())) });
+        });
+    }
+}
+
+async fn answer(api: &Api, sent: &CheckIn, policy: u64) -> Result<Answer, ApiError> {
+    let reply = api.check_in(sent).await?;
+    let board = if reply.board != sent.board { Some(api.board().await) } else { None };
+    let policy = if reply.policy != policy { Some(api.policy().await) } else { None };
+    Ok(Answer { reply, board, policy })
+}
