@@ -1,0 +1,268 @@
+//! `staffel device`: which devices there are, what each does and why it does nothing, and tokens that let new ones in.
+//! Must stay out: the reasons themselves (devices and server give them).
+
+use crate::{
+    client::{
+        Client, Connect,
+        time::{moment, now_ms, span},
+    },
+    output::{json, table},
+};
+use anyhow::Result;
+use staffel_server::api::{DeviceQuery, DeviceView, DeviceWhy, DeviceWhyRollout, TokenRequest};
+
+/// Devices asked for at once.
+const PAGE: u32 = 1_000;
+
+/// Subcommands of `staffel device`.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// List devices.
+    Ls(List),
+    /// Show one device.
+    Show {
+        /// Its id, `customer/site/name`, or its name if only one has it.
+        device: String,
+        #[command(flatten)]
+        connect: Connect,
+    },
+    /// Why a device does what it does, or does nothing.
+    Why {
+        /// Its id, `customer/site/name`, or its name if only one has it.
+        device: String,
+        #[command(flatten)]
+        connect: Connect,
+    },
+    /// Make a one-time token with which one new device enrols.
+    Token {
+        /// The customer that the device will belong to.
+        #[arg(long)]
+        tenant: String,
+        /// The customer's site.
+        #[arg(long)]
+        site: String,
+        /// Hours until the token is worthless.
+        #[arg(long, default_value_t = 24)]
+        hours: u64,
+        #[command(flatten)]
+        connect: Connect,
+    },
+}
+
+/// Which devices to list.
+#[derive(clap::Args)]
+pub struct List {
+    /// Only this customer's.
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Only at this site.
+    #[arg(long)]
+    site: Option<String>,
+    /// Only these.
+    #[arg(long, value_parser = ["alive", "silent", "left", "never-seen"])]
+    presence: Option<String>,
+    /// Only those with this in their name, or an id that begins with it.
+    #[arg(long)]
+    text: Option<String>,
+    /// At most this many.
+    #[arg(long, default_value_t = 100)]
+    limit: u32,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// Runs the command.
+pub fn run(command: &Command, as_json: bool) -> Result<()> {
+    match command {
+        Command::Ls(list) => ls(list, as_json),
+        Command::Show { device, connect } => {
+            let why = Client::from(connect)?.device_why(device)?;
+            if as_json {
+                return json(&why.device);
+            }
+            print!("{}", card(&why.device, now_ms()));
+            Ok(())
+        }
+        Command::Why { device, connect } => {
+            let why = Client::from(connect)?.device_why(device)?;
+            if as_json {
+                return json(&why);
+            }
+            print!("{}", explanation(&why, now_ms()));
+            Ok(())
+        }
+        Command::Token { tenant, site, hours, connect } => {
+            let request = TokenRequest { tenant: tenant.clone(), site: site.clone(), hours: Some(*hours) };
+            let token = Client::from(connect)?.token(&request)?;
+            if as_json {
+                return json(&token);
+            }
+            println!("{}", token.token);
+            // Only the token goes to standard output, so that a script can take it from there.
+            eprintln!("one device of {tenant} at {site} may enrol with it, once, until {}", moment(token.expires_ms));
+            Ok(())
+        }
+    }
+}
+
+fn ls(list: &List, as_json: bool) -> Result<()> {
+    let client = Client::from(&list.connect)?;
+    let mut query = DeviceQuery {
+        tenant: list.tenant.clone(),
+        site: list.site.clone(),
+        presence: list.presence.clone(),
+        text: list.text.clone(),
+        ..DeviceQuery::default()
+    };
+    let limit = list.limit as usize;
+    let mut devices: Vec<DeviceView> = Vec::new();
+    let more = loop {
+        let missing = u32::try_from(limit - devices.len()).unwrap_or(PAGE);
+        query.limit = Some(missing.clamp(1, PAGE));
+        let page = client.devices(&query)?;
+        devices.extend(page.devices);
+        query.after = page.next;
+        if page.next.is_none() || devices.len() >= limit {
+            break page.next.is_some() || devices.len() > limit;
+        }
+    };
+    devices.truncate(limit);
+    if as_json {
+        return json(&devices);
+    }
+    print!("{}", listing(&devices, now_ms()));
+    if more {
+        eprintln!("there are more: raise --limit, or narrow it with --tenant, --site, --presence, --text");
+    }
+    Ok(())
+}
+
+fn listing(devices: &[DeviceView], now: u64) -> String {
+    let row = |device: &DeviceView| {
+        vec![full_name(device), device.presence.clone(), seen(device, now), device.mode.clone(), running(device)]
+    };
+    table(&["DEVICE", "PRESENCE", "HEARD", "MODE", "RUNS"], &devices.iter().map(row).collect::<Vec<_>>())
+}
+
+fn full_name(device: &DeviceView) -> String {
+    format!("{}/{}/{}", device.tenant, device.site, device.name)
+}
+
+fn seen(device: &DeviceView, now: u64) -> String {
+    device.last_seen_ms.map_or_else(|| "-".into(), |at| format!("{} ago", span(now.saturating_sub(at))))
+}
+
+fn running(device: &DeviceView) -> String {
+    if device.running.is_empty() {
+        return "nothing of ours".into();
+    }
+    let each: Vec<_> = device.running.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    each.join(", ")
+}
+
+/// A device in a few lines.
+fn card(device: &DeviceView, now: u64) -> String {
+    let mut text = format!(
+        "{}\n  id        {}\n  is        {}, heard {}, mode {}\n  runs      {}\n  system    {}, {}\n",
+        full_name(device),
+        device.device,
+        device.presence,
+        seen(device, now),
+        device.mode,
+        running(device),
+        device.os_build,
+        device.hardware_model,
+    );
+    for warning in &device.warnings {
+        text.push_str(&format!("  warning   {warning}\n"));
+    }
+    text
+}
+
+/// The card, and for each rollout the device's place and its own words.
+fn explanation(why: &DeviceWhy, now: u64) -> String {
+    let mut text = card(&why.device, now);
+    if why.rollouts.is_empty() {
+        text.push_str("  there is no rollout\n");
+    }
+    for rollout in &why.rollouts {
+        text.push_str(&place(rollout));
+    }
+    text
+}
+
+fn place(rollout: &DeviceWhyRollout) -> String {
+    // 0 stands for what concerns the device as a whole.
+    let mut text = match rollout.rollout {
+        0 => "the device as a whole\n".to_string(),
+        id => format!("rollout {id}: {}\n  {}\n", rollout.release, rollout.place),
+    };
+    for refusal in &rollout.refusals {
+        text.push_str(&format!("  condition {}: {refusal}\n", refusal.condition()));
+    }
+    for problem in &rollout.problems {
+        text.push_str(&format!("  {problem}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use staffel_core::{conditions::Refusal, ids::DeviceId};
+
+    fn device() -> DeviceView {
+        DeviceView {
+            device: DeviceId([7; 16]),
+            name: "pc-1".into(),
+            tenant: "clinic".into(),
+            site: "ward-3".into(),
+            os_build: "debian-12".into(),
+            hardware_model: "qemu".into(),
+            presence: "alive".into(),
+            last_seen_ms: Some(1_000),
+            mode: "normal".into(),
+            running: [("pump".into(), "1.0".into())].into(),
+            warnings: vec!["two live boots on one key: cloned?".into()],
+        }
+    }
+
+    fn entry(rollout: u64) -> DeviceWhyRollout {
+        DeviceWhyRollout {
+            rollout,
+            release: "pump 2.0".into(),
+            place: "not in a wave yet".into(),
+            says: Vec::new(),
+            refusals: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn each_refusal_is_named_with_its_condition() {
+        let refusal = Refusal::AuthorisationTooFewSigners { have: 1 };
+        let first = DeviceWhyRollout { refusals: vec![refusal], ..entry(2) };
+        let second = DeviceWhyRollout { problems: vec!["the disk is full".into()], ..entry(0) };
+        let text = explanation(&DeviceWhy { device: device(), rollouts: vec![first, second] }, 4_000);
+        let expected = "clinic/ward-3/pc-1
+  id        07070707070707070707070707070707
+  is        alive, heard 3 s ago, mode normal
+  runs      pump 1.0
+  system    debian-12, qemu
+  warning   two live boots on one key: cloned?
+rollout 2: pump 2.0
+  not in a wave yet
+  condition 3: 1 of 2 releasers have signed
+the device as a whole
+  the disk is full
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_device_that_was_never_heard_has_no_age() {
+        let device = DeviceView { last_seen_ms: None, running: Default::default(), ..device() };
+        let text = listing(&[device], 4_000);
+        assert!(text.lines().nth(1).is_some_and(|line| line.contains("  -  ") && line.ends_with("nothing of ours")));
+    }
+}

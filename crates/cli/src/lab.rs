@@ -1,0 +1,443 @@
+//! A whole fleet on one machine: a real server process and real machines, each a guard, an agent and a service.
+//!
+//! For the demo and the end-to-end tests. Everything lies below one folder and listens on loopback; dropping the
+//! laboratory ends every process that it started. What must stay out: anything that makes it easier for the product
+//! than the world would (shared memory, skipped checks, fake time).
+
+use crate::{
+    client::Client,
+    command::{gate::sibling, init},
+    layout::{Layout, write},
+    output::Failure,
+};
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use staffel_core::policy::CustomerPolicy;
+use staffel_server::api::TokenRequest;
+use staffel_statement::predicate::{Headed, Header, TenantPolicy, sign};
+use staffel_trust::keyfile::KeyPair;
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Nobody: what agents and services run as when the laboratory is run by root.
+const NOBODY: u32 = 65_534;
+
+/// Longest path of a Unix socket, bytes: `sun_path` is one longer (unix(7)).
+const LONGEST_SOCKET: usize = 107;
+
+/// The programs under test.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    pub staffel: PathBuf,
+    pub guard: PathBuf,
+    pub agent: PathBuf,
+}
+
+impl Programs {
+    /// Those beside the program that runs now.
+    pub fn beside_this() -> Result<Self> {
+        Ok(Programs { staffel: sibling("staffel")?, guard: sibling("guard-ctl")?, agent: sibling("staffel-agent")? })
+    }
+
+    /// Those in a folder.
+    pub fn in_folder(folder: &Path) -> Self {
+        let program = |name| folder.join(name);
+        Programs { staffel: program("staffel"), guard: program("guard-ctl"), agent: program("staffel-agent") }
+    }
+
+    /// Copies them to where every user of the machine may run them.
+    fn copy_to(&self, folder: &Path) -> Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let copy = |from: &Path| -> Result<PathBuf> {
+            let to = folder.join(from.file_name().context("a program without a name")?);
+            std::fs::copy(from, &to).with_context(|| format!("copy {}", from.display()))?;
+            Ok(to)
+        };
+        Ok(Programs { staffel: copy(&self.staffel)?, guard: copy(&self.guard)?, agent: copy(&self.agent)? })
+    }
+}
+
+/// A machine to set up.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec<'a> {
+    pub tenant: &'a str,
+    pub site: &'a str,
+    pub name: &'a str,
+    pub os_build: &'a str,
+    pub hardware_model: &'a str,
+}
+
+/// A machine of the laboratory.
+pub struct Machine {
+    pub name: String,
+    pub tenant: String,
+    pub folder: PathBuf,
+    power: Option<Child>,
+}
+
+impl Machine {
+    /// The process that stands for the machine's power supply, while it is on.
+    pub fn process_id(&self) -> Option<u32> {
+        self.power.as_ref().map(Child::id)
+    }
+
+    /// Times that every process of this machine was killed at once.
+    pub fn panics(&self) -> usize {
+        let log = std::fs::read_to_string(self.folder.join("machine.log")).unwrap_or_default();
+        log.lines().filter(|line| line.contains(" panic: ")).count()
+    }
+}
+
+/// Times and places of a laboratory.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Power loss to first program, milliseconds.
+    pub power_on_ms: u64,
+    /// A trial that is not confirmed by then is taken back, milliseconds.
+    pub trial_timeout_ms: u64,
+    /// Seconds between two check-ins while nothing goes on.
+    pub idle_cadence: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { power_on_ms: 2_500, trial_timeout_ms: 20_000, idle_cadence: 1 }
+    }
+}
+
+/// The laboratory.
+pub struct Lab {
+    pub folder: PathBuf,
+    pub layout: Layout,
+    pub machines: Vec<Machine>,
+    pub url: String,
+    programs: Programs,
+    options: Options,
+    address: SocketAddr,
+    server: Option<Child>,
+}
+
+impl Lab {
+    /// Makes keys, repository and certificates in `folder` and starts the server.
+    pub fn new(folder: &Path, programs: &Programs, options: Options) -> Result<Self> {
+        std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+        // Agents may run as nobody: they must be able to reach their own folders.
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?;
+        let programs = programs.copy_to(&folder.join("bin"))?;
+        // The port is chosen once, so that a restarted server is found where it was.
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let layout = init::create(&init::Args {
+            dir: folder.join("staffel"),
+            names: vec!["localhost".into(), "127.0.0.1".into()],
+            listen: address,
+            bins: 16,
+            idle_cadence: options.idle_cadence,
+            witness: Vec::new(),
+        })?;
+        let mut lab = Lab {
+            folder: folder.to_path_buf(),
+            layout,
+            machines: Vec::new(),
+            url: format!("https://localhost:{}", address.port()),
+            programs,
+            options,
+            address,
+            server: None,
+        };
+        lab.start_server()?;
+        Ok(lab)
+    }
+
+    /// Starts the server and waits until it answers.
+    pub fn start_server(&mut self) -> Result<()> {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("server.log"))?;
+        let child = Command::new(&self.programs.staffel)
+            .args(["-v", "server", "--dir"])
+            .arg(&self.layout.root)
+            .args(["--listen", &self.address.to_string()])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("start the server")?;
+        self.server = Some(child);
+        let end = Instant::now() + Duration::from_secs(30);
+        while std::net::TcpStream::connect(self.address).is_err() {
+            if let Some(server) = &mut self.server
+                && let Some(status) = server.try_wait()?
+            {
+                bail!("the server ended with {status}; see {}", self.folder.join("server.log").display());
+            }
+            if Instant::now() > end {
+                bail!("the server does not listen; see {}", self.folder.join("server.log").display());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Kills the server as a power loss would.
+    pub fn kill_server(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            // Dead already is what was wanted.
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+
+    /// Stops the server in an orderly way.
+    pub fn stop_server(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            end(&mut server, Duration::from_secs(15));
+        }
+    }
+
+    /// A client with the first operator's token.
+    pub fn client(&self) -> Result<Client> {
+        Client::new(&self.url, &self.layout.ca_file(), &self.layout.operator_token()?)
+    }
+
+    /// Runs `staffel` as a person would.
+    pub fn staffel(&self, arguments: &[&str]) -> Result<Output> {
+        Command::new(&self.programs.staffel)
+            .args(arguments)
+            .env("STAFFEL_DIR", &self.layout.root)
+            .env("STAFFEL_SERVER", &self.url)
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("run staffel {}", arguments.join(" ")))
+    }
+
+    /// Runs `staffel` and expects it to work; answers what it printed.
+    pub fn staffel_ok(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.staffel(arguments)?;
+        if !output.status.success() {
+            bail!(
+                "staffel {} ended with {}: {}{}",
+                arguments.join(" "),
+                output.status,
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// A customer with a key of its own and its signed policy.
+    pub fn tenant(&self, name: &str, policy: CustomerPolicy) -> Result<()> {
+        let file = self.layout.key_file(&format!("tenant-{name}"));
+        if !file.exists() {
+            KeyPair::generate()?.save(&file)?;
+        }
+        let client = self.client()?;
+        let sequence =
+            client.tenants()?.iter().find(|t| t.tenant == name).map_or(1, |tenant| tenant.policy_sequence + 1);
+        let now = crate::command::repo::now_ms();
+        let header = Header { issued_ms: now, expires_ms: u64::MAX, ..Header::default() };
+        let body = TenantPolicy { tenant: name.into(), sequence, policy };
+        let key = self.layout.signing_key(&format!("tenant-{name}"))?;
+        client.put_policy(name, &sign(&Headed { header, body }, &[&key]))?;
+        Ok(())
+    }
+
+    /// Enrols a machine and switches it on.
+    pub fn machine(&mut self, spec: Spec<'_>) -> Result<()> {
+        // Numbered, because names repeat from site to site, and short, because the guard's socket lies below.
+        let folder = self.folder.join("machines").join(format!("{}-{}", self.machines.len() + 1, spec.name));
+        if guard_socket(&folder).as_os_str().len() > LONGEST_SOCKET {
+            return Err(Failure::refused(
+                format!("{} is too long for the path of a socket", guard_socket(&folder).display()),
+                "choose a folder with a shorter path (`--folder`, or TMPDIR)",
+            )
+            .into());
+        }
+        let (agent_dir, guard_dir) = (folder.join("agent"), folder.join("guard"));
+        std::fs::create_dir_all(&agent_dir)?;
+        let request = TokenRequest { tenant: spec.tenant.into(), site: spec.site.into(), hours: Some(1) };
+        let token = self.client()?.token(&request)?;
+        let tenant_key = self.layout.public_key(&format!("tenant-{}", spec.tenant))?.to_hex();
+        run(Command::new(&self.programs.agent)
+            .args(["enrol", "--server", &self.url, "--token", &token.token, "--name", spec.name])
+            .args(["--os-build", spec.os_build, "--hardware-model", spec.hardware_model])
+            .args(["--tenant-key", &tenant_key])
+            .arg("--ca")
+            .arg(self.layout.ca_file())
+            .arg("--keyring")
+            .arg(self.layout.pinned_keyring_file())
+            .arg("--tuf-root")
+            .arg(self.layout.tuf_root_file())
+            .arg("--dir")
+            .arg(&agent_dir))?;
+        run(Command::new(&self.programs.guard)
+            .arg("init")
+            .arg("--root")
+            .arg(&guard_dir)
+            .arg("--keyring")
+            .arg(self.layout.pinned_keyring_file())
+            .arg("--installation")
+            .arg(agent_dir.join("installation.json")))?;
+        if rustix::process::getuid().is_root() {
+            hand_over(&agent_dir)?;
+        }
+        self.machines.push(Machine { name: spec.name.into(), tenant: spec.tenant.into(), folder, power: None });
+        let last = self.machines.len() - 1;
+        self.switch_on(last)
+    }
+
+    /// Switches a machine on.
+    pub fn switch_on(&mut self, at: usize) -> Result<()> {
+        self.switch_on_through(at, &[])
+    }
+
+    /// Switches a machine on through other programs that end by starting what follows them (`env`, `unshare`): for
+    /// machines with a wrong clock or a small disk.
+    pub fn switch_on_through(&mut self, at: usize, before: &[&str]) -> Result<()> {
+        let folder = self.machines[at].folder.clone();
+        let (agent_dir, guard_dir) = (folder.join("agent"), folder.join("guard"));
+        let mut command = match before.split_first() {
+            None => Command::new(&self.programs.staffel),
+            Some((first, others)) => {
+                let mut command = Command::new(first);
+                command.args(others).arg(&self.programs.staffel);
+                command
+            }
+        };
+        command
+            .arg("demo-machine")
+            .arg("--folder")
+            .arg(&folder)
+            .args(["--power-on-ms", &self.options.power_on_ms.to_string()])
+            .arg("--")
+            .arg(&self.programs.guard)
+            .arg("serve")
+            .arg("--root")
+            .arg(&guard_dir)
+            .args(["--trial-timeout-ms", &self.options.trial_timeout_ms.to_string()]);
+        if rustix::process::getuid().is_root() {
+            let user = format!("{NOBODY}:{NOBODY}");
+            command.args(["--agent-user", &user, "--service-user", &user]);
+        }
+        command
+            .arg("--agent")
+            .arg(&self.programs.agent)
+            .args(["run", "--server", &self.url, "--dir"])
+            .arg(&agent_dir)
+            .arg("--guard-socket")
+            .arg(guard_socket(&folder))
+            .arg("--spool")
+            .arg(guard_dir.join("spool"));
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("power.log"))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("switch {} on", self.machines[at].name))?;
+        self.machines[at].power = Some(child);
+        Ok(())
+    }
+
+    /// Switches a machine off in an orderly way.
+    pub fn switch_off(&mut self, at: usize) {
+        if let Some(mut power) = self.machines[at].power.take() {
+            end(&mut power, Duration::from_secs(15));
+        }
+    }
+
+    /// Waits until `holds`, looking every 200 ms.
+    pub fn wait_for(&self, what: &str, within: Duration, mut holds: impl FnMut(&Lab) -> Result<bool>) -> Result<()> {
+        let until = Instant::now() + within;
+        loop {
+            let last = match holds(self) {
+                Ok(true) => return Ok(()),
+                Ok(false) => None,
+                Err(error) => Some(error),
+            };
+            if Instant::now() > until {
+                let why = last.map_or(String::new(), |error| format!(" ({error:#})"));
+                bail!("waited {} s for {what}{why}; logs are in {}", within.as_secs(), self.folder.display());
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // All are told first, then each is waited for.
+        for machine in &self.machines {
+            if let Some(power) = &machine.power {
+                terminate(power);
+            }
+        }
+        for machine in &mut self.machines {
+            if let Some(mut power) = machine.power.take() {
+                end(&mut power, Duration::from_secs(15));
+            }
+        }
+        self.stop_server();
+    }
+}
+
+fn guard_socket(machine: &Path) -> PathBuf {
+    machine.join("guard").join("guard.sock")
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("run {command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+fn terminate(child: &Child) {
+    // Gone already is what is wanted.
+    let _ = kill_process(Pid::from_child(child), Signal::TERM);
+}
+
+/// Ends a process: politely, and after `patience` not so.
+fn end(child: &mut Child, patience: Duration) {
+    terminate(child);
+    let until = Instant::now() + patience;
+    while Instant::now() < until {
+        match child.try_wait() {
+            Ok(None) => std::thread::sleep(Duration::from_millis(20)),
+            _ => return,
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// Gives a folder and what is in it to nobody.
+fn hand_over(folder: &Path) -> Result<()> {
+    std::os::unix::fs::chown(folder, Some(NOBODY), Some(NOBODY))?;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            hand_over(&entry.path())?;
+        } else {
+            std::os::unix::fs::chown(entry.path(), Some(NOBODY), Some(NOBODY))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a release folder: `release.toml` and files with their contents; names below `bin/` are executable.
+pub fn release_folder(folder: &Path, description: &str, files: &[(&str, &[u8])]) -> Result<()> {
+    write(&folder.join("release.toml"), description.as_bytes())?;
+    for (name, bytes) in files {
+        let path = folder.join("files").join(name);
+        write(&path, bytes)?;
+        if name.starts_with("bin/") {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! The `staffel` program: everything a person does at a terminal.
+//!
+//! Each command is a module of its own under `command/`; `layout` knows where keys and files are, `client` speaks the
+//! operator API, `output` prints, `lab` runs a whole fleet on one machine for the demo and the end-to-end tests. What must stay out: decisions (they are `core`'s) and anything privileged.
+
+mod client;
+mod command;
+pub mod lab;
+mod layout;
+mod output;
+
+pub use client::Client;
+pub use layout::Layout;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Endpoint protection and updates that cannot take their fleet down, and that bring back whatever goes down anyway.
+#[derive(Parser)]
+#[command(name = "staffel", version, after_help = output::EXIT_CODES)]
+struct Arguments {
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say more on standard error; twice for everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make keys, repository, certificates and a server configuration in a new folder.
+    Init(command::init::Args),
+    /// Keys and metadata of the TUF repository.
+    #[command(subcommand)]
+    Repo(command::repo::Command),
+    /// Run the server.
+    Server(command::server::Args),
+    /// Build a release from a folder, sign and publish it.
+    Release(command::release::Args),
+    /// Run a release as a device would, and attest that it passed.
+    Gate(command::gate::Args),
+    /// Start, watch and stop rollouts.
+    #[command(subcommand)]
+    Rollout(command::rollout::Command),
+    /// Look at devices, make enrolment tokens.
+    #[command(subcommand)]
+    Device(command::device::Command),
+    /// Customers and their policies.
+    #[command(subcommand)]
+    Tenant(command::tenant::Command),
+    /// Verify and witness the log.
+    #[command(subcommand)]
+    Log(command::log::Command),
+    /// Recompute the evidence of a verdict from standard input.
+    Evidence(command::evidence::Args),
+    /// TUF client that speaks the protocol of the TUF conformance suite.
+    Tuf(command::tuf::Args),
+    /// Measure this machine.
+    #[command(subcommand)]
+    Bench(command::bench::Command),
+    /// The main job before your eyes: a good and a bad release on 24 real agents.
+    Demo(command::demo::Args),
+    /// One machine of the demo: power supply and reset button around a real guard and agent.
+    #[command(hide = true)]
+    DemoMachine(command::machine::Args),
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    output::log_to_stderr(arguments.verbose, arguments.json);
+    // One provider for the whole process; a second call would be the only way to fail.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let json = arguments.json;
+    let result = match arguments.command {
+        Command::Init(args) => command::init::run(&args, json),
+        Command::Repo(command) => command::repo::run(&command, json),
+        Command::Server(args) => command::server::run(&args),
+        Command::Release(args) => command::release::run(&args, json),
+        Command::Gate(args) => command::gate::run(&args, json),
+        Command::Rollout(command) => command::rollout::run(&command, json),
+        Command::Device(command) => command::device::run(&command, json),
+        Command::Tenant(command) => command::tenant::run(&command, json),
+        Command::Log(command) => command::log::run(&command, json),
+        Command::Evidence(args) => command::evidence::run(&args, json),
+        Command::Tuf(args) => command::tuf::run(&args),
+        Command::Bench(command) => command::bench::run(&command, json),
+        Command::Demo(args) => command::demo::run(&args, json),
+        Command::DemoMachine(args) => command::machine::run(&args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "staffel", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    output::exit(result)
+}
