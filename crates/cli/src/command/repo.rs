@@ -16,10 +16,7 @@ use staffel_trust::{
     keyfile::{KeyPair, public_path},
     tuf::writer::{KeySet, Keyring as TufKeys, Lifetimes, Options, Repository, Role, RoleKeys as TufRoles},
 };
-use std::{
-    path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::path::PathBuf;
 
 /// Subcommands of `staffel repo`.
 #[derive(clap::Subcommand)]
@@ -88,10 +85,7 @@ pub fn run(command: &Command, as_json: bool) -> Result<()> {
     }
 }
 
-/// Unix milliseconds.
-pub fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
-}
+pub use crate::client::time::now_ms;
 
 fn names() -> Vec<&'static str> {
     let mut names = vec![ONLINE, LOG];
