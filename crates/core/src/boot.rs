@@ -5,7 +5,13 @@
 //! at the worst, and every effect may be repeated. What must stay out: files, processes, clocks.
 //!
 //! The ladder: trial -> last-known-good -> an earlier generation -> safe mode. Safe mode runs no service, only the
-//! agent, which there still takes signed remedies.
+//! agent, which there still takes signed remedies. A trial goes back at once; a committed generation is given the time
+//! of its [`Patience`] first, and when it is left it is kept and marked, so that a remedy can return to it.
+
+mod decide;
+mod patience;
+
+pub use patience::Patience;
 
 use crate::ids::Digest;
 use serde::{Deserialize, Serialize};
@@ -13,12 +19,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Starts of a trial before it is given up.
 pub const TRIAL_TRIES: u32 = 3;
-/// Crashes of a committed generation, without a stable hour between, before it is left.
-pub const CRASH_TRIES: u32 = 3;
 /// Power cycles (a new boot of the machine without a clean stop) before a committed generation is left. Far more than
 /// crashes, because people do press the button: five quick power cycles must roll nothing back.
 pub const POWER_TRIES: u32 = 12;
-/// Committed generations that are kept to go back to.
+/// Committed generations that are kept to go back to, and as many that were left.
 pub const KEPT: usize = 3;
 
 /// A closed set of releases that run together; its id is the digest of the set.
@@ -45,6 +49,34 @@ impl Generation {
     }
 }
 
+/// What the signed statements say about a change, beyond what it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// It has to be healthy for this long, milliseconds: a trial lasts at least that.
+    #[serde(default)]
+    pub soak_ms: u64,
+    /// Once it is committed, how long it may crash.
+    #[serde(default)]
+    pub patience: Patience,
+    /// Order among the releases of its name.
+    #[serde(default)]
+    pub sequence: u64,
+    /// Once it is committed, releases of its name with a lower sequence must never run again.
+    #[serde(default)]
+    pub security_floor: u64,
+}
+
+/// A committed generation that was left because it crashed again and again. It is not denied: what it crashed for may
+/// have had nothing to do with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    pub generation: Generation,
+    /// Rollout and release that had brought it.
+    #[serde(default)]
+    pub brought_by: Option<(u64, Digest)>,
+    pub why: String,
+}
+
 /// A generation that has not proven itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trial {
@@ -53,9 +85,8 @@ pub struct Trial {
     pub release: Digest,
     /// Starts left, the running one not counted.
     pub tries_left: u32,
-    /// It has to be healthy for this long, milliseconds: a trial lasts at least that.
-    #[serde(default)]
-    pub soak_ms: u64,
+    #[serde(flatten)]
+    pub terms: Terms,
     /// It began in safe mode, for this reason; without success it ends there again.
     #[serde(default)]
     pub from_safe: Option<String>,
@@ -97,8 +128,25 @@ pub struct State {
     /// Rollout and release that brought last-known-good.
     #[serde(default)]
     pub committed_by: Option<(u64, Digest)>,
-    /// Crashes of the committed generation since it was last stable.
+    /// Committed generations that were left, newest first, at most [`KEPT`]. The next release of the same name, or a
+    /// remedy, ends the mark.
+    #[serde(default)]
+    pub left: Vec<Left>,
+    /// How long a committed generation may crash: as the change that was committed last says.
+    #[serde(default)]
+    pub patience: Patience,
+    /// Release to its sequence, of every generation that is named here.
+    #[serde(default)]
+    pub sequences: BTreeMap<Digest, u64>,
+    /// Release name to the highest security floor that was committed here: no way back leads below it. (A floor that
+    /// was only seen bars new changes; a security fix that fails its trial must not cost a machine its services.)
+    #[serde(default)]
+    pub floors: BTreeMap<String, u64>,
+    /// Times that the guard was killed since it was last stable.
     pub crashes: u32,
+    /// Service to its crashes since the committed generation was last stable.
+    #[serde(default)]
+    pub service_crashes: BTreeMap<String, u32>,
     /// Power cycles since it was last stable.
     pub power_cycles: u32,
     /// Counts starts of the guard.
@@ -122,7 +170,12 @@ impl State {
             denied: BTreeSet::new(),
             blocked: BTreeSet::new(),
             committed_by: None,
+            left: Vec::new(),
+            patience: Patience::default(),
+            sequences: BTreeMap::new(),
+            floors: BTreeMap::new(),
             crashes: 0,
+            service_crashes: BTreeMap::new(),
             power_cycles: 0,
             starts: 0,
             boot_id: String::new(),
@@ -140,8 +193,40 @@ impl State {
         }
     }
 
+    /// True if nothing has crashed since it was last stable.
+    pub fn is_settled(&self) -> bool {
+        self.crashes == 0 && self.power_cycles == 0 && self.service_crashes.is_empty()
+    }
+
+    fn settle(&mut self) {
+        (self.crashes, self.power_cycles) = (0, 0);
+        self.service_crashes.clear();
+    }
+
     fn is_denied(&self, generation: &Generation) -> bool {
         generation.releases.values().any(|release| self.denied.contains(release))
+    }
+
+    /// True if it holds a release whose sequence lies, or may lie, below a security floor.
+    fn is_below_floor(&self, generation: &Generation) -> bool {
+        let below = |(name, release): (&String, &Digest)| {
+            let floor = self.floors.get(name).copied().unwrap_or(0);
+            self.sequences.get(release).copied().unwrap_or(0) < floor
+        };
+        generation.releases.iter().any(below)
+    }
+
+    fn may_run(&self, generation: &Generation) -> bool {
+        !self.is_denied(generation) && !self.is_below_floor(generation)
+    }
+
+    /// Forgets the sequences of releases that nothing names any more.
+    fn tidy(&mut self) {
+        let named = [&self.last_known_good].into_iter().chain(&self.earlier);
+        let named = named.chain(self.left.iter().map(|left| &left.generation));
+        let named = named.chain(self.trial.iter().map(|trial| &trial.generation));
+        let named: BTreeSet<Digest> = named.flat_map(|generation| generation.releases.values().copied()).collect();
+        self.sequences.retain(|release, _| named.contains(release));
     }
 }
 
@@ -162,16 +247,15 @@ pub enum Event {
         generation: Generation,
         rollout: u64,
         release: Digest,
-        /// Milliseconds.
         #[serde(default)]
-        soak_ms: u64,
+        terms: Terms,
     },
     /// The trial has proven itself and the receipt was verified.
     Confirm { release: Digest },
     /// The trial has not proven itself: probes failed, no receipt came, or its time is over.
     Abort { why: String },
-    /// A service ended although nobody stopped it.
-    ServiceDied { service: String },
+    /// A service ended although nobody stopped it; `how` in words.
+    ServiceDied { service: String, how: String },
     /// The committed generation has run without a crash for long enough.
     Stable,
     /// A signed halt: this release must not be armed, and a trial of it ends.
@@ -185,7 +269,7 @@ pub enum Event {
     Undeny { release: Digest },
     /// The slot of this generation is incomplete or changed and can't be repaired, so it was not started.
     Damaged { generation: Digest, why: String },
-    /// Remedy: go to this committed generation.
+    /// Remedy: go to this committed generation, earlier or left.
     GoTo { generation: Digest },
     /// Remedy: go to and stay in safe mode.
     StaySafe { why: String },
@@ -202,6 +286,10 @@ pub enum Event {
 pub enum Effect {
     /// Point the `current` link at the selected generation and run its services.
     Run(Generation),
+    /// Start this service again after so many milliseconds.
+    Restart { service: String, after_ms: u64 },
+    /// Start no service for so many milliseconds.
+    Wait { ms: u64 },
     /// Stop all services; the agent goes on.
     RunSafeMode,
     /// Delete generations that the state no longer names.
@@ -220,261 +308,9 @@ pub struct Step {
 /// Decides what follows from one event.
 pub fn step(state: &State, event: Event) -> Step {
     let mut next = state.clone();
-    let (effects, why) = decide(&mut next, event);
+    let (effects, why) = decide::decide(&mut next, event);
+    next.tidy();
     Step { state: next, effects, why }
-}
-
-fn decide(state: &mut State, event: Event) -> (Vec<Effect>, String) {
-    match event {
-        Event::Started { boot_id } => started(state, boot_id),
-        Event::Arm { generation, rollout, release, soak_ms } => arm(state, generation, rollout, release, soak_ms),
-        Event::Confirm { release } => confirm(state, release),
-        Event::Abort { why } => match state.trial {
-            Some(_) => roll_back(state, why),
-            None => nothing("no trial is running"),
-        },
-        Event::ServiceDied { service } => service_died(state, &service),
-        Event::Stable => {
-            (state.crashes, state.power_cycles) = (0, 0);
-            nothing("stable: crash counters cleared")
-        }
-        Event::Deny { release, why, undo } => deny(state, release, why, undo),
-        Event::Undeny { release } => match state.denied.remove(&release) | state.blocked.remove(&release) {
-            true => nothing("no longer denied"),
-            false => nothing("it was not denied"),
-        },
-        Event::Damaged { generation, why } => damaged(state, generation, why),
-        Event::GoTo { generation } => go_to(state, generation),
-        Event::StaySafe { why } => {
-            end_trial(state, &why);
-            enter_safe_mode(state, why)
-        }
-        Event::LeaveSafe => leave_safe_mode(state),
-        Event::Stopping => {
-            state.clean = true;
-            nothing("clean stop recorded")
-        }
-        Event::OutcomeReported => {
-            state.outcome = None;
-            nothing("outcome delivered")
-        }
-    }
-}
-
-fn nothing(why: &str) -> (Vec<Effect>, String) {
-    (Vec::new(), why.into())
-}
-
-fn run(state: &State, why: String) -> (Vec<Effect>, String) {
-    match state.selected() {
-        Some(generation) => (vec![Effect::Run(generation.clone()), Effect::Collect], why),
-        None => (vec![Effect::RunSafeMode], why),
-    }
-}
-
-fn started(state: &mut State, boot_id: String) -> (Vec<Effect>, String) {
-    state.starts += 1;
-    let power_cycle = boot_id != state.boot_id;
-    let was_clean = std::mem::replace(&mut state.clean, false);
-    state.boot_id = boot_id;
-    if let Mode::Safe { why } = &state.mode {
-        let why = format!("still in safe mode: {why}");
-        return run(state, why);
-    }
-    if let Some(trial) = &mut state.trial {
-        // Counted and persisted before anything of the trial runs: whatever it does to the machine, the count stands.
-        if trial.tries_left == 0 {
-            return roll_back(state, format!("the machine went down {TRIAL_TRIES} times on trial"));
-        }
-        trial.tries_left -= 1;
-        let why = format!("trial start, {} left", trial.tries_left);
-        return run(state, why);
-    }
-    if was_clean {
-        return run(state, "start after a clean stop".into());
-    }
-    if power_cycle {
-        state.power_cycles += 1;
-        if state.power_cycles >= POWER_TRIES {
-            return leave_committed(
-                state,
-                format!("the machine was started {POWER_TRIES} times without becoming stable"),
-            );
-        }
-        return run(state, "start after a power cycle".into());
-    }
-    state.crashes += 1;
-    if state.crashes >= CRASH_TRIES {
-        return leave_committed(state, format!("the guard was killed {CRASH_TRIES} times without becoming stable"));
-    }
-    run(state, "start after the guard was killed".into())
-}
-
-fn arm(
-    state: &mut State,
-    generation: Generation,
-    rollout: u64,
-    release: Digest,
-    soak_ms: u64,
-) -> (Vec<Effect>, String) {
-    if state.trial.is_some() {
-        return nothing("refused: another trial is running");
-    }
-    if state.blocked.contains(&release) || state.is_denied(&generation) {
-        return nothing("refused: the generation holds a denied release");
-    }
-    if generation == state.last_known_good {
-        state.outcome = Some(Outcome { rollout, release, committed: true, why: "already running".into() });
-        return nothing("already the committed generation");
-    }
-    let from_safe = match std::mem::replace(&mut state.mode, Mode::Normal) {
-        Mode::Safe { why } => Some(why),
-        Mode::Normal => None,
-    };
-    state.outcome = None;
-    state.trial = Some(Trial { generation, rollout, release, tries_left: TRIAL_TRIES - 1, soak_ms, from_safe });
-    run(state, "armed: trial starts".into())
-}
-
-fn confirm(state: &mut State, release: Digest) -> (Vec<Effect>, String) {
-    let Some(trial) = state.trial.take() else { return nothing("refused: no trial is running") };
-    if trial.release != release {
-        state.trial = Some(trial);
-        return nothing("refused: the receipt is for another release");
-    }
-    let before = std::mem::replace(&mut state.last_known_good, trial.generation);
-    state.earlier.retain(|g| *g != state.last_known_good && *g != before);
-    state.earlier.insert(0, before);
-    state.earlier.truncate(KEPT);
-    (state.crashes, state.power_cycles) = (0, 0);
-    state.committed_by = Some((trial.rollout, release));
-    state.outcome = Some(Outcome {
-        rollout: trial.rollout,
-        release,
-        committed: true,
-        why: "healthy for the whole soak time".into(),
-    });
-    (vec![Effect::Collect], "committed".into())
-}
-
-fn end_trial(state: &mut State, why: &str) {
-    if let Some(trial) = state.trial.take() {
-        state.outcome =
-            Some(Outcome { rollout: trial.rollout, release: trial.release, committed: false, why: why.into() });
-    }
-}
-
-fn roll_back(state: &mut State, why: String) -> (Vec<Effect>, String) {
-    let from_safe = state.trial.as_ref().and_then(|trial| trial.from_safe.clone());
-    end_trial(state, &why);
-    if let Some(before) = from_safe {
-        return enter_safe_mode(state, before);
-    }
-    if state.is_denied(&state.last_known_good) {
-        return leave_committed(state, why);
-    }
-    run(state, format!("back to last-known-good: {why}"))
-}
-
-/// Goes one rung down from a committed generation that does not hold.
-fn leave_committed(state: &mut State, why: String) -> (Vec<Effect>, String) {
-    // What was committed and is left was not as good as it looked: its rollout has to hear of it.
-    let told = state.outcome.as_ref().is_some_and(|outcome| !outcome.committed);
-    if let Some((rollout, release)) = state.committed_by.take()
-        && !told
-    {
-        state.outcome = Some(Outcome { rollout, release, committed: false, why: why.clone() });
-    }
-    (state.crashes, state.power_cycles) = (0, 0);
-    while !state.earlier.is_empty() {
-        let earlier = state.earlier.remove(0);
-        // The empty generation protects nothing; safe mode says so, an empty machine would look healthy.
-        if state.is_denied(&earlier) || earlier.releases.is_empty() {
-            continue;
-        }
-        state.last_known_good = earlier;
-        return run(state, format!("back to an earlier generation: {why}"));
-    }
-    enter_safe_mode(state, why)
-}
-
-fn enter_safe_mode(state: &mut State, why: String) -> (Vec<Effect>, String) {
-    state.mode = Mode::Safe { why: why.clone() };
-    (vec![Effect::RunSafeMode], format!("safe mode: {why}"))
-}
-
-fn leave_safe_mode(state: &mut State) -> (Vec<Effect>, String) {
-    if state.mode == Mode::Normal {
-        return nothing("not in safe mode");
-    }
-    if state.is_denied(&state.last_known_good) {
-        return nothing("refused: last-known-good holds a denied release; send a remedy that names a generation");
-    }
-    state.mode = Mode::Normal;
-    (state.crashes, state.power_cycles) = (0, 0);
-    run(state, "left safe mode".into())
-}
-
-fn service_died(state: &mut State, service: &str) -> (Vec<Effect>, String) {
-    if state.trial.is_some() {
-        return roll_back(state, format!("service {service} ended on trial"));
-    }
-    state.crashes += 1;
-    if state.crashes >= CRASH_TRIES {
-        return leave_committed(
-            state,
-            format!("service {service} crashed {CRASH_TRIES} times without becoming stable"),
-        );
-    }
-    run(state, format!("service {service} crashed, started again"))
-}
-
-fn deny(state: &mut State, release: Digest, why: String, undo: bool) -> (Vec<Effect>, String) {
-    let blocked = state.blocked.insert(release);
-    let denied = undo && state.denied.insert(release);
-    if !blocked && !denied {
-        return nothing("already denied");
-    }
-    let on_trial = |trial: &Trial| trial.release == release || (undo && state.is_denied(&trial.generation));
-    if state.trial.as_ref().is_some_and(on_trial) {
-        return roll_back(state, format!("halted: {why}"));
-    }
-    // A trial of another release goes on: if it fails, the way back skips what is denied.
-    if undo && state.trial.is_none() && state.is_denied(&state.last_known_good) {
-        return leave_committed(state, format!("halted: {why}"));
-    }
-    nothing("denied; not running here")
-}
-
-fn damaged(state: &mut State, id: Digest, why: String) -> (Vec<Effect>, String) {
-    if state.selected().is_none_or(|selected| selected.id != id) {
-        return nothing("the damaged generation is not selected");
-    }
-    let why = format!("the slot is damaged: {why}");
-    match state.trial {
-        Some(_) => roll_back(state, why),
-        None => leave_committed(state, why),
-    }
-}
-
-fn go_to(state: &mut State, id: Digest) -> (Vec<Effect>, String) {
-    let Some(at) = state.earlier.iter().position(|g| g.id == id) else {
-        if state.last_known_good.id == id && !state.is_denied(&state.last_known_good) {
-            end_trial(state, "a remedy chose last-known-good");
-            state.mode = Mode::Normal;
-            return run(state, "remedy: last-known-good".into());
-        }
-        return nothing("refused: that generation is not kept on this device");
-    };
-    if state.is_denied(&state.earlier[at]) {
-        return nothing("refused: that generation holds a denied release");
-    }
-    end_trial(state, "a remedy chose an earlier generation");
-    let chosen = state.earlier.remove(at);
-    let before = std::mem::replace(&mut state.last_known_good, chosen);
-    state.earlier.insert(0, before);
-    state.mode = Mode::Normal;
-    run(state, "remedy: earlier generation".into())
 }
 
 /// What must hold of every state, whatever happened (checked by the property tests and by the guard in debug builds).
@@ -484,10 +320,18 @@ pub fn invariant(state: &State) -> Result<(), String> {
     {
         return Err(format!("a denied release is selected: {}", selected.id));
     }
+    if let Some(selected) = state.selected()
+        && state.is_below_floor(selected)
+    {
+        return Err(format!("a generation below a security floor is selected: {}", selected.id));
+    }
+    if state.left.iter().any(|left| left.generation == state.last_known_good) {
+        return Err("last-known-good is marked as left".into());
+    }
     if state.trial.as_ref().is_some_and(|trial| trial.generation == state.last_known_good) {
         return Err("the trial is last-known-good itself: there is nothing to go back to".into());
     }
-    if state.earlier.len() > KEPT {
+    if state.earlier.len() > KEPT || state.left.len() > KEPT {
         return Err("more generations are kept than planned".into());
     }
     Ok(())

@@ -12,7 +12,10 @@ use crate::{
     release::Release,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// An authorisation lives at most this long (trust.md): 14 days in milliseconds.
 pub const AUTHORISATION_LIFETIME_MS: u64 = 14 * 24 * 3_600_000;
@@ -157,6 +160,10 @@ pub struct Memory {
     /// Releases that must not run, with the reason given.
     #[serde(default)]
     pub denied: BTreeMap<Digest, String>,
+    /// Release to the payload digests of the halts that deny it: an un-halt takes back one of them, so an old one can't
+    /// take back a later halt.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub halts: BTreeMap<Digest, BTreeSet<Digest>>,
     /// Rollout to the highest frontier seen, with the digest of its body.
     #[serde(default)]
     pub frontiers: BTreeMap<u64, (u64, Digest)>,

@@ -19,7 +19,7 @@ mod standing;
 mod words;
 
 pub use standing::{Standing, standing};
-pub use words::Reason;
+pub use words::{Reason, is_both_cut_off};
 
 /// First pause after a failure, milliseconds; doubled with each further one.
 pub const RETRY_FIRST_MS: u64 = 5_000;
@@ -138,6 +138,17 @@ pub struct Remembered {
     /// Release name to the highest rollout committed here.
     #[serde(default)]
     pub newest: BTreeMap<String, u64>,
+    /// Rollouts whose server was asked for a permit that was neither used nor given back: there may be one under way.
+    #[serde(default)]
+    pub asked: BTreeMap<u64, Asked>,
+}
+
+/// A question for a permit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    pub release: Digest,
+    /// Permits that came and were not enough.
+    pub refused: u32,
 }
 
 /// Everything the decision depends on.
@@ -161,6 +172,8 @@ pub struct State {
     pub asking: Option<(u64, u64)>,
     /// Rollout to when it last let another one go first.
     pub yielded: BTreeMap<u64, u64>,
+    /// The guard has said, since it was last told to arm, that nothing is on trial.
+    pub unarmed: bool,
     pub remembered: Remembered,
 }
 
@@ -233,6 +246,10 @@ pub enum Event {
     CheckInFailed,
     /// The guard's state: seen at the start, after each command and now and then.
     GuardStatus(Guard),
+    /// The server has noted that a permit is not used.
+    DeclineNoted {
+        rollout: u64,
+    },
     /// The server has noted the outcome.
     OutcomeNoted {
         rollout: u64,
@@ -277,6 +294,16 @@ pub struct Ask {
     /// With the nonce.
     pub on_trial: Option<(Change, String)>,
     pub outcome: Option<Outcome>,
+    /// Permits that came, or may have come, and are not used.
+    pub declined: Vec<Declined>,
+}
+
+/// A question for a permit that is taken back, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declined {
+    pub change: Change,
+    pub refusals: Vec<Refusal>,
+    pub problems: Vec<String>,
 }
 
 /// Decides what follows from one event.
@@ -302,23 +329,46 @@ impl State {
             control: BTreeMap::new(),
             asking: None,
             yielded: BTreeMap::new(),
+            unarmed: false,
             remembered,
         }
     }
 
     /// What the next check-in asks or tells.
     pub fn ask(&self) -> Ask {
+        let declined = self.declined();
         match &self.phase {
             Phase::Ready { change, nonce, .. } => {
-                Ask { ready: Some((change.clone(), nonce.clone())), ..Ask::default() }
+                Ask { ready: Some((change.clone(), nonce.clone())), declined, ..Ask::default() }
             }
             Phase::OnTrial { change, nonce, passed: true, receipt: false, .. } => {
-                Ask { on_trial: Some((change.clone(), nonce.clone())), ..Ask::default() }
+                Ask { on_trial: Some((change.clone(), nonce.clone())), declined, ..Ask::default() }
             }
             Phase::Reporting { outcome, lost_check_ins } => {
-                Ask { outcome: Some(words::as_reported(outcome, *lost_check_ins)), ..Ask::default() }
+                Ask { outcome: Some(words::as_reported(outcome, *lost_check_ins)), declined, ..Ask::default() }
             }
-            _ => Ask::default(),
+            _ => Ask { declined, ..Ask::default() },
+        }
+    }
+
+    /// Questions that nothing comes of any more. Nothing is said before the guard has said that nothing is on trial.
+    fn declined(&self) -> Vec<Declined> {
+        let given_up = |rollout: &u64| self.unarmed && !self.is_at(*rollout);
+        let asked = self.remembered.asked.iter().filter(|(rollout, _)| given_up(rollout));
+        asked.map(|(rollout, asked)| self.decline(Change { rollout: *rollout, release: asked.release })).collect()
+    }
+
+    /// True while a question of this rollout still stands, or its answer is being acted on.
+    fn is_at(&self, rollout: u64) -> bool {
+        match &self.phase {
+            Phase::Preparing { change }
+            | Phase::Ready { change, .. }
+            | Phase::Arming { change, .. }
+            | Phase::OnTrial { change, .. }
+            | Phase::Soaking { change, .. }
+            | Phase::Ending { change, .. } => change.rollout == rollout,
+            Phase::Reporting { outcome, .. } => outcome.rollout == rollout,
+            Phase::Idle | Phase::Waiting { .. } | Phase::Fetching { .. } | Phase::Blocked { .. } => false,
         }
     }
 

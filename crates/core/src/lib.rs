@@ -5,7 +5,8 @@
 //! `./dev test` enforce it. Production, the tests and the simulator call the same code.
 //!
 //! Where to start reading: [`conditions`] for what lets one device change, [`rollout`] for who goes next,
-//! [`evidence`] for why a rollout widens, holds or halts, [`boot`] for how a machine comes back.
+//! [`evidence`] for why a rollout widens, holds or halts, [`boot`] for how a machine comes back, [`recovery`] for who sees to
+//! those that do not.
 #![forbid(unsafe_code)]
 
 pub mod boot;
@@ -13,9 +14,12 @@ pub mod conditions;
 pub mod device;
 pub mod evidence;
 pub mod fleet;
+pub mod foreign;
 pub mod ids;
 pub mod invariants;
 pub mod policy;
 pub mod profile;
+pub mod recovery;
 pub mod release;
+pub mod review;
 pub mod rollout;

@@ -51,6 +51,13 @@ pub struct Profile {
     /// At most this many units exposed at the same time; `None`: the wave is the only limit.
     pub exposure_budget: Option<u32>,
     pub ceiling: Vec<CeilingStep>,
+    /// A device that was not heard for so long keeps no rollout from being completed.
+    #[serde(default = "a_day")]
+    pub away_ms: u64,
+}
+
+fn a_day() -> u64 {
+    24 * 3_600_000
 }
 
 impl Profile {
@@ -71,6 +78,7 @@ impl Profile {
             first_wave: 4,
             exposure_budget: None,
             ceiling: Vec::new(),
+            away_ms: a_day(),
         };
         match name {
             ProfileName::Demo => Profile {
@@ -80,6 +88,7 @@ impl Profile {
                 soak_ms: 3 * SECOND,
                 first_wave: 1,
                 exposure_budget: Some(8),
+                away_ms: 30 * SECOND,
                 ceiling: steps(SECOND, &[(0, 200_000), (5, 350_000), (15, 500_000), (30, 750_000), (45, 1_000_000)]),
                 ..real
             },

@@ -2,10 +2,10 @@
 //! meanwhile are recognised by their rollout and change nothing.
 
 use super::{
-    CONTROL_ASKS_AGAIN_MS, Change, Effect, Event, Failure, Guard, NONCE_FRESH_MS, Offer, PROBE_TRIES, Phase,
+    Asked, CONTROL_ASKS_AGAIN_MS, Change, Effect, Event, Failure, Guard, NONCE_FRESH_MS, Offer, PROBE_TRIES, Phase,
     RECEIPT_WITHIN_MS, RETRY_FIRST_MS, RETRY_MOST_MS, SOAK_DEFAULT_MS, Standing, State, TURN_MS, Verdict, Watch,
     standing::{may_ask_despite, may_be_fetched_anew},
-    words::CUT_OFF,
+    words::{CUT_OFF, as_reported, is_both_cut_off},
 };
 use crate::conditions::Refusal;
 use std::cmp::Reverse;
@@ -42,7 +42,8 @@ pub(super) fn decide(state: &mut State, event: Event, effects: &mut Effects) {
             }
         }
         Event::GuardRefused { rollout, refusals } => {
-            guard_says_no(state, rollout, "the guard refused".into(), refusals, effects);
+            let why = format!("the guard refused: {}", super::words::joined(&refusals));
+            guard_says_no(state, rollout, why, refusals, effects);
         }
         Event::GuardFailed { rollout, why } => guard_says_no(state, rollout, why, Vec::new(), effects),
         Event::Permit { rollout, nonce, refusals } => permit(state, rollout, &nonce, refusals, effects),
@@ -52,7 +53,6 @@ pub(super) fn decide(state: &mut State, event: Event, effects: &mut Effects) {
             {
                 let (change, nonce) = (change.clone(), nonce.clone());
                 state.failures.remove(&rollout);
-                state.asking = None;
                 state.go_on_trial(change, nonce, effects);
             }
         }
@@ -73,6 +73,9 @@ pub(super) fn decide(state: &mut State, event: Event, effects: &mut Effects) {
                 let change = change.clone();
                 effects.push(Effect::Prepare { change: change.clone() });
                 state.phase = Phase::Preparing { change };
+            } else if let Phase::Ready { change, .. } = &state.phase {
+                let asked = Asked { release: change.release, refused: 0 };
+                state.remembered.asked.entry(change.rollout).or_insert(asked);
             }
         }
         Event::CheckInFailed => {
@@ -81,6 +84,9 @@ pub(super) fn decide(state: &mut State, event: Event, effects: &mut Effects) {
             }
         }
         Event::GuardStatus(guard) => guard_status(state, guard, effects),
+        Event::DeclineNoted { rollout } => {
+            state.remembered.asked.remove(&rollout);
+        }
         Event::OutcomeNoted { rollout } => outcome_noted(state, rollout, effects),
     }
 }
@@ -183,12 +189,15 @@ fn fetched(state: &mut State, rollout: u64, effects: &mut Effects) {
 fn guard_says_no(state: &mut State, rollout: u64, why: String, refusals: Vec<Refusal>, effects: &mut Effects) {
     let retry_at = state.now_ms.saturating_add(state.spread(RETRY_FIRST_MS));
     let (now, asking) = (state.now_ms, state.asking);
+    if matches!(state.phase, Phase::Arming { .. }) {
+        // A refusal is a word; a failure may have come after the deed.
+        state.unarmed = !refusals.is_empty();
+    }
+    let again = !refusals.is_empty() && refusals.iter().all(is_too_young) && state.may_ask_again(rollout);
     match &mut state.phase {
         // The guard saw the authorisation a little later than the agent, so its ceiling rises a little later, too. The
         // next check-in asks again: a pause as after a failure would look like a silence to the server.
-        Phase::Arming { change, nonce, nonce_at_ms }
-            if change.rollout == rollout && !refusals.is_empty() && refusals.iter().all(is_too_young) =>
-        {
+        Phase::Arming { change, nonce, nonce_at_ms } if change.rollout == rollout && again => {
             let (change, nonce, nonce_at_ms) = (change.clone(), nonce.clone(), *nonce_at_ms);
             let since_ms = asking.filter(|(asked, _)| *asked == rollout).map_or(now, |(_, since_ms)| since_ms);
             state.phase = Phase::Ready { change, nonce, nonce_at_ms, since_ms, refusals };
@@ -203,12 +212,18 @@ fn guard_says_no(state: &mut State, rollout: u64, why: String, refusals: Vec<Ref
     }
 }
 
+/// True if the next permit may be enough although this one is not: a frontier or permit that came late, an age that grows.
+fn may_pass_soon(refusal: &Refusal) -> bool {
+    matches!(refusal.condition(), 4 | 7) && *refusal != Refusal::Halted || is_too_young(refusal)
+}
+
 fn is_too_young(refusal: &Refusal) -> bool {
     matches!(refusal, Refusal::AboveCeiling { .. })
 }
 
 fn permit(state: &mut State, rollout: u64, nonce: &str, why_not: Vec<Refusal>, effects: &mut Effects) {
     let now = state.now_ms;
+    let again = why_not.iter().all(may_pass_soon);
     let Phase::Ready { change, nonce: mine, nonce_at_ms, refusals, .. } = &mut state.phase else { return };
     if change.rollout != rollout || mine != nonce {
         return;
@@ -217,14 +232,21 @@ fn permit(state: &mut State, rollout: u64, nonce: &str, why_not: Vec<Refusal>, e
         let (change, nonce, nonce_at_ms) = (change.clone(), mine.clone(), *nonce_at_ms);
         effects.push(Effect::Arm { change: change.clone() });
         state.phase = Phase::Arming { change, nonce, nonce_at_ms };
+        state.unarmed = false;
         return;
     }
     let control = why_not.contains(&Refusal::ControlArm)
         && !why_not.iter().any(|refusal| refusal.condition() == 7 && *refusal != Refusal::ControlArm);
     if !control {
-        *refusals = why_not;
+        *refusals = why_not.clone();
+        if !(again && state.may_ask_again(rollout)) {
+            state.fail(rollout, "the permit is not used".into(), why_not);
+            choose(state, effects);
+        }
         return;
     }
+    // It is no treated one: nothing has to be given back.
+    state.remembered.asked.remove(&rollout);
     let extent = state.offer(rollout).map(|offer| offer.extent).unwrap_or_default();
     state.control.insert(rollout, (extent, now));
     state.asking = None;
@@ -309,7 +331,9 @@ fn guard_status(state: &mut State, guard: Guard, effects: &mut Effects) {
         }
         return;
     }
+    state.unarmed = true;
     if let Some(outcome) = guard.outcome {
+        state.remembered.asked.remove(&outcome.rollout);
         if state.remembered.ended.contains_key(&outcome.rollout) {
             // The server has it, only the guard was not told.
             effects.push(Effect::OutcomeReported);
@@ -331,12 +355,15 @@ fn guard_status(state: &mut State, guard: Guard, effects: &mut Effects) {
 }
 
 fn outcome_noted(state: &mut State, rollout: u64, effects: &mut Effects) {
-    let Phase::Reporting { outcome, .. } = &state.phase else { return };
+    let Phase::Reporting { outcome, lost_check_ins } = &state.phase else { return };
     if outcome.rollout != rollout {
         return;
     }
     let committed = outcome.committed;
-    state.remembered.ended.insert(rollout, committed);
+    // Nobody answered, whatever ran: that says nothing about the release, and it may be tried again.
+    if !is_both_cut_off(&as_reported(outcome, *lost_check_ins)) {
+        state.remembered.ended.insert(rollout, committed);
+    }
     if committed && let Some(offer) = state.offer(rollout) {
         let name = offer.name.clone();
         let newest = state.remembered.newest.entry(name).or_default();
@@ -456,10 +483,19 @@ impl State {
     }
 
     fn go_on_trial(&mut self, change: Change, nonce: String, effects: &mut Effects) {
+        self.remembered.asked.remove(&change.rollout);
+        self.asking = None;
         let since_ms = self.now_ms;
         let watch = Watch { probe_at_ms: since_ms, ..Watch::default() };
         self.phase = Phase::OnTrial { change, nonce, since_ms, passed: false, receipt: false, watch };
         probe_if_due(self, effects);
+    }
+
+    /// Counts a permit that was not enough: one may be.
+    fn may_ask_again(&mut self, rollout: u64) -> bool {
+        let Some(asked) = self.remembered.asked.get_mut(&rollout) else { return true };
+        asked.refused = asked.refused.saturating_add(1);
+        asked.refused <= 1
     }
 
     fn fail(&mut self, rollout: u64, problem: String, refusals: Vec<Refusal>) {

@@ -239,6 +239,74 @@ fn a_guard_whose_ceiling_rises_later_is_asked_again_without_a_pause() {
 }
 
 #[test]
+fn a_permit_that_is_not_used_is_given_back_with_the_reason() {
+    let frozen = || Refusal::Policy(crate::policy::PolicyRefusal::Frozen { reason: "quarter end".into() });
+    let asked = after(&ready(1), vec![Event::GuardStatus(Guard::default()), Event::BeforeCheckIn]).0;
+    assert_eq!(asked.ask().declined, [], "it still asks");
+    // The freeze comes with the permit, or the permit's answer was lost and the freeze came later: the same.
+    let later = Offer { refusals: vec![frozen(), Refusal::PermitMissing], ..offer(1) };
+    let said = after(&asked, vec![board(std::slice::from_ref(&later)), permit(1, vec![frozen()])]).0.ask();
+    assert_eq!(said.ready, None);
+    let [declined] = &said.declined[..] else { panic!("{said:?}") };
+    assert_eq!((&declined.change, &declined.refusals), (&change(1), &vec![frozen()]));
+    // Also by an agent that was killed meanwhile, once the guard has said that nothing is on trial.
+    let again = after(&State::new(asked.remembered.clone()), vec![board(&[later]), Event::Fetched { rollout: 1 }]).0;
+    assert_eq!(again.ask().declined, []);
+    let again = after(&again, vec![Event::GuardStatus(Guard::default())]).0;
+    assert_eq!(again.ask().declined.len(), 1);
+    let noted = after(&again, vec![Event::DeclineNoted { rollout: 1 }]).0;
+    assert_eq!(noted.ask(), Ask::default());
+}
+
+#[test]
+fn whoever_goes_on_trial_gives_nothing_back() {
+    let asked = after(&ready(1), vec![Event::GuardStatus(Guard::default()), Event::BeforeCheckIn]).0;
+    let arming = after(&asked, vec![permit(1, vec![])]).0;
+    // The guard's word is lost: nothing is said until its status came.
+    let unknown = after(&arming, vec![Event::GuardFailed { rollout: 1, why: "closed".into() }]).0;
+    assert_eq!(unknown.ask().declined, []);
+    let trial = Guard { trial: Some(change(1)), nonce: Some(NONCE.into()), ..Guard::default() };
+    let armed = after(&unknown, vec![Event::GuardStatus(trial)]).0;
+    assert!(armed.ask().declined.is_empty() && armed.remembered.asked.is_empty());
+    let back = Guard { outcome: Some(outcome(1, false, "crashed")), ..Guard::default() };
+    let back = after(&unknown, vec![Event::GuardStatus(back)]).0;
+    assert!(back.ask().declined.is_empty() && back.ask().outcome.is_some());
+    // It never was armed: now it is given back.
+    let free = after(&unknown, vec![Event::GuardStatus(Guard::default())]).0;
+    assert_eq!(free.ask().declined.len(), 1);
+}
+
+#[test]
+fn a_refusal_that_may_pass_is_asked_about_once_more_and_then_given_back() {
+    let late = || vec![Refusal::PermitExpired];
+    let asked = after(&ready(1), vec![Event::GuardStatus(Guard::default()), Event::BeforeCheckIn]).0;
+    let once = after(&asked, vec![permit(1, late()), Event::BeforeCheckIn]).0;
+    assert!(once.ask().ready.is_some() && once.ask().declined.is_empty());
+    let twice = after(&once, vec![permit(1, late())]).0;
+    assert_eq!((twice.ask().ready, twice.ask().declined.len()), (None, 1));
+    // What can't pass by itself is given back at once.
+    let full = Refusal::PreflightFailed { why: vec!["no room".into()] };
+    let at_once =
+        after(&asked, vec![permit(1, vec![]), Event::GuardRefused { rollout: 1, refusals: vec![full.clone()] }]).0;
+    assert_eq!(at_once.ask().declined[0].refusals, [full]);
+}
+
+#[test]
+fn cut_off_from_everybody_is_no_verdict_and_is_tried_again() {
+    let why = format!("{} no receipt", words::CUT_OFF);
+    let back = Guard { outcome: Some(outcome(1, false, &why)), ..Guard::default() };
+    let told = after(&on_trial(1), vec![Event::GuardStatus(back), Event::CheckInFailed]).0;
+    assert!(is_both_cut_off(&told.ask().outcome.unwrap()));
+    let noted = after(&told, vec![Event::OutcomeNoted { rollout: 1 }]).0;
+    assert!(!noted.remembered.ended.contains_key(&1));
+    let told = after(&told, vec![Event::CheckInFailed]).0;
+    let alone = State { phase: Phase::Reporting { outcome: outcome(1, false, &why), lost_check_ins: 0 }, ..told };
+    assert!(!is_both_cut_off(&alone.ask().outcome.unwrap()), "the server was there");
+    let noted = after(&alone, vec![Event::OutcomeNoted { rollout: 1 }]).0;
+    assert_eq!(noted.remembered.ended.get(&1), Some(&false));
+}
+
+#[test]
 fn an_old_nonce_is_replaced_before_the_next_question_and_the_turn_goes_on() {
     let (fresh_nonce, effects) = after(&ready(1), vec![tick(NONCE_FRESH_MS - 1), Event::BeforeCheckIn]);
     assert_eq!(effects, []);
@@ -368,6 +436,12 @@ impl World {
         let asks = state.ask();
         let questions = [asks.ready.is_some(), asks.on_trial.is_some(), asks.outcome.is_some()];
         prop_assert!(questions.iter().filter(|asked| **asked).count() <= 1, "one change at a time");
+        for declined in asks.declined {
+            let tried = self.guard.trial.as_ref().map(|trial| trial.rollout);
+            let ended = self.guard.outcome.as_ref().map(|outcome| outcome.rollout);
+            let rollout = Some(declined.change.rollout);
+            prop_assert!(tried != rollout && ended != rollout, "a trial is hidden behind a refusal");
+        }
         Ok(())
     }
 

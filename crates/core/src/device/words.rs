@@ -1,6 +1,6 @@
 //! The device's state in words: for `device why`, for the server's page, for the log.
 
-use super::{Offer, Phase, Standing, State, Verdict, standing::may_ask_despite};
+use super::{Change, Declined, Offer, Phase, Standing, State, Verdict, standing::may_ask_despite};
 use crate::{boot::Outcome, conditions::Refusal};
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ pub struct Reason {
     pub problems: Vec<String>,
 }
 
-fn joined(refusals: &[Refusal]) -> String {
+pub(super) fn joined(refusals: &[Refusal]) -> String {
     refusals.iter().map(|refusal| refusal.to_string()).collect::<Vec<_>>().join("; ")
 }
 
@@ -116,8 +116,11 @@ impl State {
         }
         if let Some(failure) = self.failures.get(&offer.rollout) {
             reason.problems.push(failure.problem.clone());
-            let new: Vec<_> = failure.refusals.iter().filter(|r| !reason.refusals.contains(r)).cloned().collect();
-            reason.refusals.extend(new);
+            // The offer's own word is the fresher one; ages and times in it differ from those at the failure.
+            let kind = std::mem::discriminant::<Refusal>;
+            let said = |old: &&Refusal| !reason.refusals.iter().any(|new| kind(new) == kind(old));
+            let more: Vec<_> = failure.refusals.iter().filter(said).cloned().collect();
+            reason.refusals.extend(more);
         }
         reason
     }
@@ -144,6 +147,21 @@ impl State {
         (newer_runs || newer_committed).then(|| "a later rollout of this product was committed here".into())
     }
 
+    /// Why a permit is not used.
+    pub(super) fn decline(&self, change: Change) -> Declined {
+        let reason = self.offers.iter().find(|offer| offer.rollout == change.rollout).map(|offer| self.reason(offer));
+        let Some(Reason { mut refusals, problems, .. }) = reason else {
+            return Declined {
+                change,
+                refusals: Vec::new(),
+                problems: vec!["the rollout is no longer offered".into()],
+            };
+        };
+        // Of course there is none any more.
+        refusals.retain(|refusal| *refusal != Refusal::PermitMissing);
+        Declined { change, refusals, problems }
+    }
+
     fn idle_reasons(&self) -> String {
         let say = |reason: Reason| match reason.problems.first() {
             Some(problem) => format!("rollout {}: {problem}", reason.rollout),
@@ -151,6 +169,11 @@ impl State {
         };
         self.reasons().into_iter().map(say).collect::<Vec<_>>().join("; ")
     }
+}
+
+/// True if a device reports that it went back because neither the release nor the version before it reached the server.
+pub fn is_both_cut_off(reported: &Outcome) -> bool {
+    !reported.committed && reported.why.strip_prefix("both-").is_some_and(|why| why.starts_with(CUT_OFF))
 }
 
 /// The outcome as it is sent: a change that cut the device off is told from a network that is gone altogether by

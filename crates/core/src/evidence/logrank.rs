@@ -111,7 +111,16 @@ impl Process {
     /// 1 with a full sham or where nothing restarts. Must be from 1 to 100.
     pub fn new(theta0: f64) -> Result<Self, EvidenceError> {
         let theta0 = check_theta0(theta0)?;
-        Ok(Process { ln_ratio: [0.0; RATIOS], ln_onset: [-libm::log(2.0); RATIOS], waves: NonZeroU32::MIN, theta0 })
+        Ok(Process::before_the_first_event(theta0))
+    }
+
+    /// The same before the first event.
+    pub(super) fn afresh(&self) -> Self {
+        Process::before_the_first_event(self.theta0)
+    }
+
+    fn before_the_first_event(theta0: f64) -> Self {
+        Process { ln_ratio: [0.0; RATIOS], ln_onset: [-libm::log(2.0); RATIOS], waves: NonZeroU32::MIN, theta0 }
     }
 
     /// Opens the next wave: from now on one more bet runs that has not lost anything yet. `E` stays as it is.

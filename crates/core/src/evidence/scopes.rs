@@ -95,6 +95,18 @@ impl Scopes {
         Ok(scopes)
     }
 
+    /// The same cohorts and weights before the first device, with the first wave open.
+    pub fn afresh(&self) -> Self {
+        let mut fresh = Scopes {
+            untouched: self.untouched.afresh(),
+            processes: BTreeMap::new(),
+            contributions: vec![0.0; self.layout.cohorts()],
+            ..self.clone()
+        };
+        fresh.rebuild_terms();
+        fresh
+    }
+
     /// Opens the next wave in every process. `E_total` stays as it is.
     pub fn open_wave(&mut self) {
         self.untouched.open_wave();

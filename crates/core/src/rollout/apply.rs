@@ -2,7 +2,7 @@
 //! so it decides nothing and takes the fleet only to mark memberships and who is away.
 
 use super::{
-    BY_ITSELF, Event, Label, Outcome, Phase, Rollout, Slice, SliceCell, Status, Trouble, UnitIndex, bit,
+    BY_ITSELF, Event, Label, Outcome, Phase, Rollout, Skip, Slice, SliceCell, Status, Trouble, UnitIndex, bit,
     event::CellWave,
 };
 use crate::{
@@ -24,10 +24,15 @@ impl Rollout {
             Event::OnTrial { device } => {
                 let Some(unit) = self.unit(*device) else { return };
                 self.phases[*device as usize] = Phase::OnTrial;
+                self.withdrawals.remove(device);
                 self.word(unit, at_ms);
             }
             Event::Confirmed { device } => self.confirmed(fleet, *device, at_ms),
             Event::Failed { device, safe_mode, why } => self.failed(fleet, *device, *safe_mode, why, at_ms),
+            Event::Withdrawn { device, why } | Event::CutOff { device, why } => {
+                self.withdrawn(fleet, *device, why, at_ms);
+            }
+            Event::Overdue { device } => self.overdue(*device, at_ms),
             Event::Departed { device } => self.departed(*device, at_ms),
             Event::Observed { unit, metric, arm, n_t, n_c } if (*unit as usize) < self.units.len() => {
                 self.observed(fleet, *unit, *metric, *arm, RiskSet { treated: *n_t, control: *n_c }, at_ms);
@@ -41,15 +46,20 @@ impl Rollout {
             Event::Released { by } => self.released(by),
             Event::Fenced { tenant } => {
                 self.fenced.insert(*tenant);
+                // What it brought must neither stop the others nor hide what they bring. Theirs so far was less than a
+                // fifth of what it takes to halt; from here on theirs alone counts.
+                self.evidence = self.evidence.afresh();
+                self.excused_ln_e = f64::NEG_INFINITY;
             }
-            Event::Halted { reason } if !self.is_over() => {
+            Event::Halted { reason } if !matches!(self.status, Status::Halted { .. }) => {
                 self.status = Status::Halted { reason: reason.clone(), at_ms };
                 self.frontier_sequence += 1;
                 self.free_members(fleet);
             }
             Event::Completed if !self.is_over() => {
                 // For the page, also after a restart: who was left out, and why.
-                self.skipped = self.draft_wave(fleet, 1, at_ms).skipped;
+                let draft = self.draft_wave(fleet, 1, at_ms);
+                (self.skipped, self.named) = (draft.skipped, draft.named);
                 self.status = Status::Completed { at_ms };
                 self.frontier_sequence += 1;
                 let newest = fleet.completed.entry(self.release.name.clone()).or_insert(0);
@@ -61,6 +71,7 @@ impl Rollout {
                 // One cadence more: whoever is well was not able to say so in the gap, and gets a turn to.
                 let shift = to_ms.saturating_sub(*from_ms).saturating_add(self.profile.cadence_ms);
                 self.queue.shift_all(shift);
+                self.note_gap(*from_ms, *to_ms);
                 self.observing_since_ms = self.observing_since_ms.max(*to_ms);
                 for trouble in self.troubled.values_mut() {
                     trouble.since_ms = trouble.since_ms.saturating_add(shift);
@@ -74,6 +85,9 @@ impl Rollout {
     }
 
     fn released(&mut self, by: &str) {
+        if let Status::Completed { .. } = self.status {
+            return self.troubled.values_mut().for_each(|trouble| trouble.excused = true);
+        }
         if !matches!(self.status, Status::Held { .. }) {
             return;
         }
@@ -88,6 +102,7 @@ impl Rollout {
     fn wave_opened(&mut self, fleet: &mut Fleet, wave: u32, cells: &[CellWave], at_ms: u64) {
         self.slice = Some(Slice {
             wave,
+            turn: cells.first().and_then(|part| self.cells.get(part.cell as usize)).map_or(1, |cell| cell.turn),
             opened_ms: at_ms,
             size: 0,
             carried: self.counts.exposed,
@@ -170,10 +185,9 @@ impl Rollout {
     }
 
     fn permitted(&mut self, fleet: &mut Fleet, device: DeviceIndex, arm: Arm, deadline_ms: u64, at_ms: u64) {
-        let Some(unit) = self.unit(device) else { return };
-        if self.phases[device as usize] != Phase::None {
-            return;
-        }
+        let late = arm == Arm::Treated && (device as usize) < fleet.devices.len() && self.comes_late(device);
+        let unit = if late { Some(self.takes_late(fleet, device)) } else { self.unit(device) };
+        let Some(unit) = unit.filter(|_| self.phases[device as usize] == Phase::None) else { return };
         self.phases[device as usize] = Phase::Permitted;
         fleet.devices[device as usize].member_of = self.id;
         let row = &mut self.units[unit as usize];
@@ -225,7 +239,7 @@ impl Rollout {
         self.units[unit as usize].deadline = deadline_ms.map(|at| self.queue.insert(at, hash, unit));
     }
 
-    fn set_outcome(&mut self, unit: UnitIndex, outcome: Outcome) {
+    pub(super) fn set_outcome(&mut self, unit: UnitIndex, outcome: Outcome) {
         let row = &mut self.units[unit as usize];
         let before = std::mem::replace(&mut row.outcome, outcome);
         if row.label == Label::Treated
@@ -263,7 +277,7 @@ impl Rollout {
     }
 
     /// Its heartbeats count from now on.
-    fn watch(&mut self, unit: UnitIndex) {
+    pub(super) fn watch(&mut self, unit: UnitIndex) {
         let Some(arm) = self.arm(unit) else { return };
         let row = &mut self.units[unit as usize];
         if row.watched || row.seen & bit(Metric::HeartbeatsMissed) != 0 {
@@ -275,7 +289,7 @@ impl Rollout {
     }
 
     /// Takes a unit out of the risk set of a metric.
-    fn not_at_risk(&mut self, unit: UnitIndex, metric: Metric, arm: Arm) {
+    pub(super) fn not_at_risk(&mut self, unit: UnitIndex, metric: Metric, arm: Arm) {
         let row = &mut self.units[unit as usize];
         row.seen |= bit(metric);
         if metric == Metric::HeartbeatsMissed && !std::mem::replace(&mut row.watched, false) {
@@ -311,6 +325,7 @@ impl Rollout {
         }
         self.set_outcome(unit, Outcome::Proven);
         self.troubled.remove(&unit);
+        self.late_is_proven(unit);
         let tenant = fleet.tenant_index(device);
         let ring = self.cells[self.units[unit as usize].cell as usize].ring;
         if let Some(progress) = self.rings.get_mut(&(tenant, ring)) {
@@ -326,6 +341,9 @@ impl Rollout {
         let phase = std::mem::replace(&mut self.phases[device as usize], Phase::Failed);
         if phase == Phase::Failed {
             return;
+        }
+        if phase == Phase::None {
+            self.withdrew_untruly(unit);
         }
         self.counts.failed += 1;
         if phase == Phase::Confirmed {
@@ -347,7 +365,7 @@ impl Rollout {
     }
 
     /// A device's part is over.
-    fn through(&mut self, fleet: &mut Fleet, device: DeviceIndex, unit: UnitIndex) {
+    pub(super) fn through(&mut self, fleet: &mut Fleet, device: DeviceIndex, unit: UnitIndex) {
         fleet.is_back(device);
         let row = &mut self.units[unit as usize];
         if row.open == 0 {
@@ -356,6 +374,7 @@ impl Rollout {
         row.open -= 1;
         if row.open == 0 {
             self.counts.exposed = self.counts.exposed.saturating_sub(1);
+            self.late_is_through(unit);
             self.free(fleet, unit);
         }
     }
@@ -386,7 +405,7 @@ impl Rollout {
     }
 
     /// Counts a unit as silent.
-    fn gone(&mut self, unit: UnitIndex, since_ms: u64) {
+    pub(super) fn gone(&mut self, unit: UnitIndex, since_ms: u64) {
         self.set_outcome(unit, Outcome::Missed);
         self.set_deadline(unit, None);
         self.counts.silent += 1;
@@ -394,7 +413,7 @@ impl Rollout {
     }
 
     /// Undoes [`Self::gone`] in the counts once the unit spoke.
-    fn not_silent(&mut self, unit: UnitIndex) {
+    pub(super) fn not_silent(&mut self, unit: UnitIndex) {
         let missed = self.units[unit as usize].outcome == Outcome::Missed;
         if missed && self.troubled.get(&unit).is_some_and(|trouble| !trouble.back) {
             self.counts.silent = self.counts.silent.saturating_sub(1);
@@ -417,8 +436,10 @@ impl Rollout {
 
     fn observed(&mut self, fleet: &Fleet, unit: UnitIndex, metric: Metric, arm: Arm, risk: RiskSet, at_ms: u64) {
         let values = self.values(fleet, unit);
-        // The numbers come from `observe`, which refuses an empty arm; a log that says otherwise changes nothing.
-        let _ = self.evidence.observe(metric, arm, &values, risk);
+        if !self.fenced.contains(&fleet.tenant_index(self.devices(unit)[0])) {
+            // The numbers come from `observe`, which refuses an empty arm; a log that says otherwise changes nothing.
+            let _ = self.evidence.observe(metric, arm, &values, risk);
+        }
         self.not_at_risk(unit, metric, arm);
         if !matches!(metric, Metric::FirstCheckInMissed | Metric::HeartbeatsMissed) {
             return;
@@ -459,8 +480,10 @@ impl Rollout {
             }
         }
         self.last_bound = Some(bound);
-        self.next_size = next;
-        self.largest_wave = self.largest_wave.max(slice.treated_permitted);
+        if let Some(growth) = self.growth.get_mut(usize::from(slice.turn)) {
+            growth.next = next;
+            growth.largest = growth.largest.max(slice.treated_permitted);
+        }
         self.frontier_sequence += 1;
     }
 
@@ -490,7 +513,8 @@ impl Rollout {
         // Never asked, or of a site not all: back into the order. A site that is silent keeps its label until it is back.
         row.label = if row.open > 0 { Label::Done } else { Label::None };
         let cell = row.cell as usize;
-        self.cells[cell].passed.insert(unit, super::Skip::Offline);
+        let declined = self.devices(unit).iter().any(|device| self.has_withdrawn(*device));
+        self.cells[cell].passed.insert(unit, if declined { Skip::Declined } else { Skip::Offline });
         if self.units[unit as usize].open == 0 {
             self.free(fleet, unit);
         }

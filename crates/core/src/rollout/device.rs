@@ -22,6 +22,11 @@ pub enum Report {
     Committed,
     /// Went back, or stands in safe mode.
     Failed { safe_mode: bool, why: String },
+    /// Asked for a permit and does not use it. `unchanged`: it runs what it ran before, in normal mode, and tells of no
+    /// trial.
+    Declined { why: String, unchanged: bool },
+    /// Went back because neither the release nor the version before it reached the server.
+    CutOff { why: String },
     /// Shuts down in an orderly way.
     Leaving,
 }
@@ -59,6 +64,11 @@ impl Rollout {
         report: &Report,
         now_ms: u64,
     ) -> (Vec<Event>, Option<Answer>) {
+        if *report == Report::Ready && self.comes_late(device) {
+            let answer = self.ready_late(fleet, device, now_ms);
+            let event = if let Answer::Permit { event, .. } = &answer { event.clone() } else { None };
+            return (event.into_iter().collect(), Some(answer));
+        }
         let Some(unit) = self.unit(device) else {
             return (Vec::new(), (*report == Report::Ready).then_some(Answer::Wait(Waiting::NotInWave)));
         };
@@ -73,6 +83,28 @@ impl Rollout {
                     _ => Vec::new(),
                 };
                 (events, Some(answer))
+            }
+            Report::Declined { why, unchanged: true } if treated && phase == Phase::Permitted => {
+                (vec![Event::Withdrawn { device, why: why.clone() }], None)
+            }
+            Report::Declined { .. } => (Vec::new(), None),
+            // Told again, because the answer was lost.
+            Report::CutOff { .. } if self.has_withdrawn(device) => (Vec::new(), None),
+            Report::CutOff { why } if treated && phase == Phase::Permitted && self.server_was_away(unit) => {
+                (vec![Event::CutOff { device, why: why.clone() }], None)
+            }
+            Report::CutOff { why } => {
+                let failed = Report::Failed { safe_mode: false, why: why.clone() };
+                self.report(fleet, device, &failed, now_ms)
+            }
+            // It said that it had not changed.
+            Report::OnTrial | Report::Committed if self.has_withdrawn(device) => {
+                let why = "gave its permit back unused, and changed all the same".into();
+                (vec![Event::Failed { device, safe_mode: false, why }], None)
+            }
+            Report::Failed { safe_mode, why } if self.has_withdrawn(device) => {
+                let why = format!("gave its permit back unused, and changed all the same: {why}");
+                (vec![Event::Failed { device, safe_mode: *safe_mode, why }], None)
             }
             Report::OnTrial if treated && phase == Phase::Permitted => (vec![Event::OnTrial { device }], None),
             Report::Committed if open => (vec![Event::Confirmed { device }], None),
@@ -156,6 +188,9 @@ impl Rollout {
             Some(skip) => return Answer::Wait(Waiting::Skip(skip)),
             None => {}
         }
+        if let Some(skip) = self.declined(device, now_ms) {
+            return Answer::Wait(Waiting::Skip(skip));
+        }
         if arm == Arm::Treated {
             if row.permitted > 0 && row.seen & !bit(Metric::Departed) != 0 {
                 // Another device of the site had its event: the rest waits for a later wave.
@@ -207,7 +242,10 @@ impl Rollout {
         }
         let age_ms = now_ms.saturating_sub(authorisation.start_ms);
         let ceiling = Position::from_share(ceiling_at(&authorisation.ceiling, age_ms));
-        let position = self.unit(device).map_or(Position::END, |unit| self.units[unit as usize].position);
+        let position = match self.unit(device) {
+            Some(unit) => self.units[unit as usize].position,
+            None => self.position_of(fleet, device),
+        };
         if ceiling != Position::END && position >= ceiling {
             return Some(Skip::AboveCeiling);
         }
@@ -242,10 +280,12 @@ impl Rollout {
     pub fn cadence_ms(&self, device: DeviceIndex) -> u64 {
         let Some(unit) = self.unit(device) else { return self.profile.idle_cadence_ms };
         let row = &self.units[unit as usize];
-        if matches!(self.status, Status::Halted { .. } | Status::Completed { .. }) {
+        let awaited = matches!(self.status, Status::Completed { .. }) && row.outcome.is_open();
+        if matches!(self.status, Status::Halted { .. } | Status::Completed { .. }) && !awaited {
             return self.profile.idle_cadence_ms;
         }
-        let in_wave = matches!(row.label, Label::Treated | Label::Control)
+        let in_wave = awaited
+            || matches!(row.label, Label::Treated | Label::Control)
             || matches!(row.outcome, Outcome::Awaited | Outcome::Missed);
         let candidate =
             row.label == Label::None && self.cells[row.cell as usize].candidate_to.is_some_and(|to| row.position <= to);

@@ -56,6 +56,21 @@ pub enum Event {
         safe_mode: bool,
         why: String,
     },
+    /// A treated device did not use its permit and says why: it still runs what it ran, no trial was begun.
+    Withdrawn {
+        device: DeviceIndex,
+        why: String,
+    },
+    /// A treated device tried the release and went back because nobody answered it, and the server knows that it was
+    /// away itself: no word on the release.
+    CutOff {
+        device: DeviceIndex,
+        why: String,
+    },
+    /// A device that came after the end is past its deadline. There is nobody to compare it with.
+    Overdue {
+        device: DeviceIndex,
+    },
     /// A member announced that it shuts down.
     Departed {
         device: DeviceIndex,

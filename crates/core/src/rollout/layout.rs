@@ -14,11 +14,11 @@ use std::collections::{BTreeMap, BTreeSet};
 impl Rollout {
     /// The first wave and its controls begin to prepare and to poll, so that it finds them.
     pub(super) fn first_candidates(&mut self) {
-        let units = self.counts.units.max(1);
+        let (units, first) = (self.counts.units.max(1), self.first_size());
         for cell in &mut self.cells {
             let here = u64::from(cell.end - cell.first);
             let share = u128::from(*CONTROLS.start()) * u128::from(here) / u128::from(units);
-            let ahead = (share as u64).max(CONTROLS_PER_STRATUM) + 2 * self.next_size;
+            let ahead = (share as u64).max(CONTROLS_PER_STRATUM) + 2 * first;
             let to = cell.first + ahead.min(here) as UnitIndex;
             cell.candidate_to = self.units.get(to as usize - 1).map(|unit| unit.position);
         }
@@ -30,8 +30,10 @@ impl Rollout {
         for key in keys {
             let unit = self.units.len() as UnitIndex;
             let stratum = if self.small { 0 } else { key.stratum };
-            if self.cells.last().is_none_or(|cell| (cell.ring, cell.stratum) != (key.ring, stratum)) {
+            let differs = |cell: &Cell| (cell.turn, cell.ring, cell.stratum) != (key.turn, key.ring, stratum);
+            if self.cells.last().is_none_or(differs) {
                 self.cells.push(Cell {
+                    turn: key.turn,
                     ring: key.ring,
                     stratum,
                     kinds: BTreeSet::new(),
@@ -71,6 +73,7 @@ impl Rollout {
 }
 
 pub(super) struct UnitKey {
+    turn: u8,
     ring: u8,
     stratum: u32,
     position: Position,
@@ -85,7 +88,8 @@ pub(super) struct Units {
 }
 
 impl Units {
-    pub fn build(fleet: &Fleet, authorisation: &Authorisation) -> Self {
+    /// `reached`: the devices that go first.
+    pub fn build(fleet: &Fleet, authorisation: &Authorisation, reached: impl Fn(DeviceIndex) -> bool) -> Self {
         let mut devices: Vec<DeviceIndex> =
             (0..fleet.devices.len() as DeviceIndex).filter(|d| !fleet.device(*d).retired).collect();
         if authorisation.unit == Unit::Site {
@@ -97,25 +101,21 @@ impl Units {
         for (at, &device) in devices.iter().enumerate() {
             let row = fleet.device(device);
             let ring = if has_rings[fleet.tenant_index(device) as usize] { fleet.ring(device) } else { EVERYBODY };
+            let turn = u8::from(!reached(device));
             if authorisation.unit == Unit::Site {
                 if last_site == Some(row.site)
                     && let Some(key) = keys.last_mut()
                 {
                     key.last = at + 1;
                     key.ring = key.ring.min(ring);
+                    key.turn = key.turn.min(turn);
                     continue;
                 }
                 last_site = Some(row.site);
             }
-            let tenant = fleet.sites[row.site as usize].tenant;
-            let unit_key = match authorisation.unit {
-                Unit::Device => row.id.0.to_vec(),
-                Unit::Site => {
-                    let site = &fleet.sites[row.site as usize];
-                    format!("{}/{}", fleet.tenants[tenant as usize].name, site.name).into_bytes()
-                }
-            };
+            let unit_key = unit_key(fleet, authorisation.unit, device);
             keys.push(UnitKey {
+                turn,
                 ring,
                 stratum: row.stratum,
                 position: Position::of(&authorisation.log_root, &authorisation.release, &unit_key),
@@ -127,7 +127,7 @@ impl Units {
     }
 
     pub fn sort(&mut self, small: bool) {
-        self.keys.sort_unstable_by_key(|k| (k.ring, if small { 0 } else { k.stratum }, k.position, k.first));
+        self.keys.sort_unstable_by_key(|k| (k.turn, k.ring, if small { 0 } else { k.stratum }, k.position, k.first));
         let mut members = Vec::with_capacity(self.members.len());
         for key in &mut self.keys {
             let first = members.len();
@@ -135,6 +135,18 @@ impl Units {
             (key.first, key.last) = (first, members.len());
         }
         self.members = members;
+    }
+}
+
+/// The bytes that stand for a device's unit in the order.
+pub(super) fn unit_key(fleet: &Fleet, unit: Unit, device: DeviceIndex) -> Vec<u8> {
+    let row = fleet.device(device);
+    match unit {
+        Unit::Device => row.id.0.to_vec(),
+        Unit::Site => {
+            let site = &fleet.sites[row.site as usize];
+            format!("{}/{}", fleet.tenants[site.tenant as usize].name, site.name).into_bytes()
+        }
     }
 }
 

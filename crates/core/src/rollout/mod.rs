@@ -10,16 +10,23 @@
 mod apply;
 mod device;
 mod event;
+mod late;
 mod layout;
+mod look;
 mod plan;
+mod reached;
 mod reason;
 mod recount;
 mod wave;
+mod withdraw;
 
 pub use device::{Answer, Report, Waiting};
 pub use event::{CellWave, Event, UnitIndex};
+pub use late::Late;
+pub use look::WaveNow;
 pub use plan::{ByHand, Plan};
-pub use reason::{HaltReason, HoldReason, Skip, WaitingOn};
+pub use reached::Reached;
+pub use reason::{HaltReason, HoldReason, Named, Skip, WaitingOn};
 
 use crate::{
     conditions::{Authorisation, Reach},
@@ -32,7 +39,10 @@ use crate::{
     profile::Profile,
     release::{Kind, Release},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+};
 
 /// Controls are at least this many where there are so many (evidence.md, "Assignment").
 const CONTROLS: std::ops::RangeInclusive<u64> = 10_000..=200_000;
@@ -118,6 +128,8 @@ enum Phase {
 /// Devices of one ring and stratum (small fleets: of one ring), in the order of their positions.
 #[derive(Clone, Debug)]
 struct Cell {
+    /// Who goes first: 0 those that the superseded rollout reached, 1 everybody else.
+    turn: u8,
     ring: u8,
     stratum: u32,
     /// Rings and strata of all its devices: a site has devices of several.
@@ -158,6 +170,8 @@ struct SliceCell {
 #[derive(Clone, Debug)]
 struct Slice {
     wave: u32,
+    /// Of its cells.
+    turn: u8,
     opened_ms: u64,
     /// Treated units.
     size: u64,
@@ -189,6 +203,16 @@ struct Trouble {
     excused: bool,
 }
 
+/// How waves grow, apart for those that the superseded rollout reached: what is learned of the hurt says little about
+/// the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Growth {
+    /// Size of the next wave.
+    next: u64,
+    /// The most units treated in one wave that is over: what growth starts from.
+    largest: u64,
+}
+
 /// How far a customer's pilot ring is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct RingProgress {
@@ -200,7 +224,7 @@ struct RingProgress {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub units: u64,
-    /// Devices that ever got a treated permit.
+    /// Devices that ever got a treated permit and did not give it back unused.
     pub exposed_ever: u64,
     /// Units that hold a treated permit and are not yet proven healthy.
     pub exposed: u64,
@@ -210,6 +234,8 @@ pub struct Counts {
     pub failed: u64,
     /// Treated units past their deadline that have not come back.
     pub silent: u64,
+    /// Treated permits that came back unused.
+    pub withdrawn: u64,
 }
 
 /// A rollout and all that its decisions rest on.
@@ -232,7 +258,8 @@ pub struct Rollout {
     phases: Vec<Phase>,
     cells: Vec<Cell>,
     slice: Option<Slice>,
-    next_size: u64,
+    /// By turn.
+    growth: [Growth; 2],
     last_bound: Option<f64>,
     evidence: Scopes,
     limits: Thresholds,
@@ -241,24 +268,32 @@ pub struct Rollout {
     troubled: BTreeMap<UnitIndex, Trouble>,
     /// Members that said goodbye, and when.
     left: BTreeMap<UnitIndex, u64>,
+    /// Devices that gave a permit back, until they are on trial.
+    withdrawals: BTreeMap<DeviceIndex, withdraw::Withdrawal>,
+    /// When the server did not look, oldest first.
+    gaps: VecDeque<(u64, u64)>,
     fenced: BTreeSet<u32>,
     /// By customer and ring, for customers that have pilot rings.
     rings: BTreeMap<(u32, u8), RingProgress>,
     /// Units that ever got a treated permit.
     exposed_units: u64,
-    /// The most units treated in one wave that is over: what growth starts from.
-    largest_wave: u64,
+    late: late::Latecomers,
     /// `ln E` that a person has seen and let pass.
     excused_ln_e: f64,
     /// Silence before this moment says nothing (server start, gap).
     observing_since_ms: u64,
     // Forgotten at a restart: what the last look for a next wave came to, and when another is worth it.
     skipped: BTreeMap<Skip, u64>,
+    named: Vec<Named>,
     look_again_ms: u64,
 }
 
 /// Who releases a hold whose cause is gone. A person's release excuses what there was, this one does not.
 const BY_ITSELF: &str = "its cause is gone";
+
+fn first_size(small: bool, profile: &Profile) -> u64 {
+    if small { small::FIRST_WAVE } else { u64::from(profile.first_wave) }
+}
 
 const NO_UNIT: UnitIndex = UnitIndex::MAX;
 
@@ -271,7 +306,21 @@ impl Rollout {
         profile: Profile,
         now_ms: u64,
     ) -> Result<Self, EvidenceError> {
-        let mut builder = layout::Units::build(fleet, &authorisation);
+        Rollout::after(None, fleet, release, authorisation, profile, now_ms)
+    }
+
+    /// The same for one that supersedes another: the devices that the other one reached go first, in waves that grow on
+    /// their own. Where they stand above the signed ceiling they wait for it like everybody.
+    pub fn after(
+        superseded: Option<&Rollout>,
+        fleet: &Fleet,
+        release: Release,
+        authorisation: Authorisation,
+        profile: Profile,
+        now_ms: u64,
+    ) -> Result<Self, EvidenceError> {
+        let reached = |device| superseded.is_some_and(|superseded| superseded.has_reached(device));
+        let mut builder = layout::Units::build(fleet, &authorisation, reached);
         let units = builder.keys.len() as u64;
         let small = small::is_small(units);
         builder.sort(small);
@@ -286,7 +335,7 @@ impl Rollout {
         let mut rollout = Rollout {
             id: authorisation.rollout,
             release,
-            next_size: if small { small::FIRST_WAVE } else { u64::from(profile.first_wave) },
+            growth: [Growth { next: first_size(small, &profile), largest: 0 }; 2],
             authorisation,
             profile,
             status: Status::Running,
@@ -307,13 +356,16 @@ impl Rollout {
             queue: DeadlineQueue::new(),
             troubled: BTreeMap::new(),
             left: BTreeMap::new(),
+            withdrawals: BTreeMap::new(),
+            gaps: VecDeque::new(),
             fenced: BTreeSet::new(),
             rings: BTreeMap::new(),
             exposed_units: 0,
-            largest_wave: 0,
+            late: late::Latecomers::default(),
             excused_ln_e: f64::NEG_INFINITY,
             observing_since_ms: now_ms,
             skipped: BTreeMap::new(),
+            named: Vec::new(),
             look_again_ms: 0,
         };
         rollout.lay_out(fleet, builder.keys);
@@ -346,9 +398,28 @@ impl Rollout {
     pub fn budget(&self) -> u64 {
         let wave = match &self.slice {
             Some(slice) => slice.size.saturating_add(slice.carried),
-            None => self.next_size.saturating_add(self.counts.exposed),
+            None if matches!(self.status, Status::Completed { .. }) => {
+                let others = self.counts.exposed.saturating_sub(self.late_exposed());
+                self.late_budget().saturating_add(others)
+            }
+            None => {
+                let next = self.growth.iter().map(|growth| growth.next).max().unwrap_or(1);
+                next.saturating_add(self.counts.exposed)
+            }
         };
         self.signed_budget().min(wave)
+    }
+
+    /// Units of a first wave.
+    fn first_size(&self) -> u64 {
+        first_size(self.small, &self.profile)
+    }
+
+    /// True if the device got the release, or was to get it first because one before had reached it.
+    fn has_reached(&self, device: DeviceIndex) -> bool {
+        let Some(unit) = self.unit(device) else { return false };
+        let got = self.arm(unit) == Some(Arm::Treated) && self.phases[device as usize] != Phase::None;
+        got || self.cells[self.units[unit as usize].cell as usize].turn == 0
     }
 
     fn signed_budget(&self) -> u64 {
@@ -359,6 +430,9 @@ impl Rollout {
     /// How far the rollout has come, for the frontier: for each ring and stratum, the furthest of the cells that have
     /// such devices. It bounds; who goes now is what permits say.
     pub fn reach(&self, fleet: &Fleet) -> Vec<Reach> {
+        if matches!(self.status, Status::Completed { .. }) {
+            return self.everybody(fleet);
+        }
         let mut reach: BTreeMap<(u8, u32), (Option<Position>, Option<Position>)> = BTreeMap::new();
         for cell in &self.cells {
             for kind in &cell.kinds {
@@ -377,13 +451,19 @@ impl Rollout {
     }
 
     /// What this device's place in the rollout is, for `device why`.
-    pub fn place(&self, device: DeviceIndex) -> &'static str {
+    pub fn place(&self, device: DeviceIndex) -> Cow<'static, str> {
         let Some(unit) = self.unit(device) else {
-            return "joined after the start: gets the release when it is completed";
+            return match self.status {
+                Status::Completed { .. } => "joined after the start: gets the release, a few at a time".into(),
+                _ => "joined after the start: gets the release when it is completed".into(),
+            };
         };
+        if let Some(withdrawal) = self.withdrawals.get(&device).filter(|_| self.has_withdrawn(device)) {
+            return format!("gave its permit back unused, is tried again later: {}", withdrawal.why).into();
+        }
         let unit = &self.units[unit as usize];
         let phase = self.phases.get(device as usize).copied().unwrap_or_default();
-        match (phase, unit.label, unit.outcome) {
+        let place = match (phase, unit.label, unit.outcome) {
             (Phase::Confirmed, ..) => "proven healthy on the release",
             (Phase::Failed, ..) => "had the release and went back",
             (Phase::OnTrial, ..) if self.is_back(device) => "runs the release on trial, came back after its deadline",
@@ -395,8 +475,15 @@ impl Rollout {
             (_, Label::Treated, _) => "in the open wave, has not asked for its permit",
             (_, Label::Control, Outcome::NoPermit) => "control of the open wave, has not asked for its permit",
             (_, Label::Control, _) => "control of the open wave: keeps what it runs",
+            _ if matches!(self.status, Status::Completed { .. }) => {
+                "was left out when the rollout was completed: gets the release, a few at a time"
+            }
+            (_, Label::None, _) if self.cells[unit.cell as usize].turn == 0 => {
+                "was reached by the rollout that this one replaces: goes first"
+            }
             _ => "waits for its turn in the order",
-        }
+        };
+        place.into()
     }
 
     fn is_back(&self, device: DeviceIndex) -> bool {

@@ -1,6 +1,9 @@
 //! What a rollout does next, and why it does nothing: deadlines, verdicts, waves. Must stay out: carrying it out.
 
-use super::{BY_ITSELF, Event, HaltReason, HoldReason, Label, Outcome, Rollout, Skip, Status, UnitIndex, WaitingOn};
+use super::{
+    BY_ITSELF, Event, HaltReason, HoldReason, Label, Named, Outcome, Rollout, Skip, Status, UnitIndex, WaitingOn,
+    wave::NAMED,
+};
 use crate::{
     evidence::{
         Arm, Metric, Scope, ScopeValue, Verdict, small,
@@ -41,9 +44,10 @@ impl Rollout {
     }
 
     fn decide(&mut self, fleet: &Fleet, now_ms: u64) -> Vec<Event> {
-        if matches!(self.status, Status::Halted { .. } | Status::Completed { .. })
-            || now_ms < self.authorisation.start_ms
-        {
+        if matches!(self.status, Status::Completed { .. }) {
+            return self.late_overdue(fleet, now_ms);
+        }
+        if matches!(self.status, Status::Halted { .. }) || now_ms < self.authorisation.start_ms {
             return Vec::new();
         }
         let missed = self.missed(fleet, now_ms);
@@ -136,7 +140,7 @@ impl Rollout {
 
     /// Until when a treated unit must be proven healthy: one that talks, and on which the release does not come to
     /// stand, is no good sign either.
-    fn patience_ends_ms(&self, unit: UnitIndex) -> u64 {
+    pub(super) fn patience_ends_ms(&self, unit: UnitIndex) -> u64 {
         let patience = self.profile.soak_ms.saturating_add(4 * self.deadline_ms(unit));
         self.units[unit as usize].permitted_ms.max(self.observing_since_ms).saturating_add(patience)
     }
@@ -168,7 +172,8 @@ impl Rollout {
             // A person resumed in spite of it: held again once it has doubled.
             Verdict::Hold { .. } if ln_e <= self.excused_ln_e + std::f64::consts::LN_2 => {}
             Verdict::Hold { ln_limit, .. } => {
-                let scope = self.scope_name(fleet, self.evidence.largest_scope().scope);
+                // The scope is looked for once it is said: with many customers that takes longer than all the rest.
+                let scope = String::new();
                 wanted = Some(HoldReason::Evidence { e: printable(ln_e), at: printable(ln_limit), scope });
             }
             Verdict::Continue { .. } => {}
@@ -177,15 +182,25 @@ impl Rollout {
             wanted = Some(self.silent(fleet, reason, now_ms));
         }
         match (&self.status, wanted) {
-            (Status::Running, Some(reason)) => vec![Event::Held { reason }],
+            (Status::Running, Some(reason)) => vec![Event::Held { reason: self.with_scope(fleet, reason) }],
             // The cause changed: the page must not go on naming a device that is back.
             (Status::Held { reason: old, .. }, Some(reason)) if old.ends_by_itself() && !old.is_same_cause(&reason) => {
-                vec![Event::Held { reason }]
+                vec![Event::Held { reason: self.with_scope(fleet, reason) }]
             }
             (Status::Held { reason, .. }, None) if reason.ends_by_itself() => {
                 vec![Event::Released { by: BY_ITSELF.into() }]
             }
             _ => Vec::new(),
+        }
+    }
+
+    fn with_scope(&self, fleet: &Fleet, reason: HoldReason) -> HoldReason {
+        match reason {
+            HoldReason::Evidence { e, at, .. } => {
+                let scope = self.scope_name(fleet, self.evidence.largest_scope().scope);
+                HoldReason::Evidence { e, at, scope }
+            }
+            other => other,
         }
     }
 
@@ -291,7 +306,7 @@ impl Rollout {
         }
     }
 
-    fn unit_name(&self, fleet: &Fleet, unit: UnitIndex) -> String {
+    pub(super) fn unit_name(&self, fleet: &Fleet, unit: UnitIndex) -> String {
         let device = self.devices(unit)[0];
         let site = &fleet.sites[fleet.device(device).site as usize];
         let tenant = &fleet.tenants[site.tenant as usize].name;
@@ -324,12 +339,13 @@ impl Rollout {
             return Vec::new();
         }
         let room = self.signed_budget().saturating_sub(self.counts.exposed);
-        let draft = self.draft_wave(fleet, self.next_size.min(room).max(1), now_ms);
-        self.skipped = draft.skipped;
+        let draft = self.draft_wave(fleet, room.max(1), now_ms);
+        (self.skipped, self.named) = (draft.skipped, draft.named);
         if draft.treated > 0 && room > 0 {
             return vec![Event::WaveOpened { wave: self.wave + 1, cells: draft.cells }];
         }
-        if draft.treated == 0 && !draft.waiting {
+        // What nobody has is not done, whoever may not have it.
+        if draft.treated == 0 && !draft.waiting && self.counts.confirmed > 0 {
             return vec![Event::Completed];
         }
         let passed_over: u64 = self.skipped.values().sum();
@@ -350,11 +366,11 @@ impl Rollout {
     }
 
     /// What the rollout waits for, from the last look at it: for pages. Looks at nothing but its own counts.
-    pub fn waiting_on(&self, _fleet: &Fleet, now_ms: u64) -> WaitingOn {
+    pub fn waiting_on(&self, fleet: &Fleet, now_ms: u64) -> WaitingOn {
         let skipped = || self.skipped.iter().map(|(skip, count)| (*skip, *count)).collect::<Vec<_>>();
         match &self.status {
             Status::Halted { reason, .. } => return WaitingOn::Halted { reason: reason.clone() },
-            Status::Completed { .. } => return WaitingOn::Completed { left_out: skipped() },
+            Status::Completed { .. } => return self.completed(fleet),
             Status::Held { reason, .. } => return WaitingOn::Held { reason: reason.clone() },
             Status::Running => {}
         }
@@ -386,8 +402,21 @@ impl Rollout {
             Some((share, until_ms)) if self.skipped.contains_key(&Skip::AboveCeiling) => {
                 WaitingOn::Ceiling { share, until_ms }
             }
-            _ => WaitingOn::Skipped { reasons: skipped() },
+            _ => WaitingOn::Skipped { reasons: skipped(), named: self.named.clone() },
         }
+    }
+
+    /// Who has it, and who was left out: also those that got it and are not well.
+    fn completed(&self, fleet: &Fleet) -> WaitingOn {
+        let (mut left_out, mut named) = (self.skipped.clone(), self.named.clone());
+        for (unit, skip) in self.not_proven() {
+            let count = left_out.entry(skip).or_insert(0);
+            *count += 1;
+            if *count <= NAMED as u64 {
+                named.push(Named { unit: self.unit_name(fleet, unit), skip, why: None });
+            }
+        }
+        WaitingOn::Completed { left_out: left_out.into_iter().collect(), named, late: self.latecomers(fleet) }
     }
 
     fn wake_ms(&self, waiting: &WaitingOn, now_ms: u64) -> Option<u64> {
@@ -408,7 +437,15 @@ impl Rollout {
 
     /// Events for a person's word. Nothing for what is not possible any more.
     pub fn by_hand(&self, word: ByHand) -> Vec<Event> {
-        if matches!(self.status, Status::Halted { .. } | Status::Completed { .. }) {
+        if matches!(self.status, Status::Completed { .. }) {
+            return match word {
+                ByHand::Resume { who } if self.late_stop().is_some() => vec![Event::Released { by: who }],
+                // Nobody who comes late gets it any more.
+                ByHand::Halt { who, why } => vec![Event::Halted { reason: HaltReason::Operator { who, why } }],
+                _ => Vec::new(),
+            };
+        }
+        if matches!(self.status, Status::Halted { .. }) {
             return Vec::new();
         }
         match word {

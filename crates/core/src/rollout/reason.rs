@@ -1,5 +1,6 @@
 //! Why a rollout holds, halts, or does nothing: values that a page can print. Must stay out: deciding any of it.
 
+use super::Late;
 use crate::{evidence::Metric, ids::Share};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -113,6 +114,12 @@ pub enum Skip {
     Offline,
     /// Its customer's pilots come first, and none of them is proven healthy yet.
     PilotsFirst,
+    /// Gave its permit back unused: its own words stand with it. Tried again later.
+    Declined,
+    /// Got the release and has been silent since its deadline.
+    Silent,
+    /// Got the release and went back, or into safe mode.
+    WentBack,
 }
 
 impl Skip {
@@ -121,8 +128,54 @@ impl Skip {
         use Skip::*;
         match self {
             Deferred | WindowClosed | RedundancyGroup | SiteLimit | OtherRollout | AboveCeiling | Offline
-            | PilotsFirst => true,
-            Frozen | Pinned | NMinusOne | ManualOnly | Cloned | Retired | Fenced => false,
+            | PilotsFirst | Declined => true,
+            Frozen | Pinned | NMinusOne | ManualOnly | Cloned | Retired | Fenced | Silent | WentBack => false,
+        }
+    }
+}
+
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use Skip::*;
+        f.write_str(match self {
+            Frozen => "frozen by their customer",
+            Pinned => "pinned to another version",
+            NMinusOne => "staying one version behind",
+            Deferred => "deferred by their customer",
+            WindowClosed => "outside their maintenance window",
+            ManualOnly => "changed by hand only",
+            RedundancyGroup => "whose redundancy partner is away",
+            SiteLimit => "on a site with as many away as it allows",
+            OtherRollout => "busy with another rollout",
+            Cloned => "with a key that two machines use",
+            Retired => "retired",
+            Fenced => "of a fenced customer",
+            AboveCeiling => "above the signed ceiling",
+            Offline => "not heard lately",
+            PilotsFirst => "whose customer's pilots come first",
+            Declined => "that gave their permit back",
+            Silent => "that got it and are silent",
+            WentBack => "that got it and went back",
+        })
+    }
+}
+
+/// A unit that was passed over, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// `customer/site/device`, or `customer/site` where sites change as a whole.
+    pub unit: String,
+    pub skip: Skip,
+    /// Its own words, where it gave some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.why {
+            Some(why) => write!(f, "{} ({why})", self.unit),
+            None => f.write_str(&self.unit),
         }
     }
 }
@@ -160,6 +213,9 @@ pub enum WaitingOn {
     /// Devices that may not go now.
     Skipped {
         reasons: Vec<(Skip, u64)>,
+        /// The first few of those that a person can do something about.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        named: Vec<Named>,
     },
     Held {
         reason: HoldReason,
@@ -169,7 +225,14 @@ pub enum WaitingOn {
     },
     /// Nothing: every device has it, but for those left out for good.
     Completed {
+        /// When it was completed; those that got it and are not well, as they are now.
         left_out: Vec<(Skip, u64)>,
+        /// The first few of those that a person can do something about.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        named: Vec<Named>,
+        /// Who came since.
+        #[serde(default, skip_serializing_if = "Late::is_empty")]
+        late: Late,
     },
     /// The authorisation is over; what has not changed stays as it is.
     Expired {
@@ -179,8 +242,13 @@ pub enum WaitingOn {
 
 impl fmt::Display for WaitingOn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |reasons: &[(Skip, u64)]| {
-            reasons.iter().map(|(skip, count)| format!("{count} {skip:?}")).collect::<Vec<_>>().join(", ")
+        let list = |reasons: &[(Skip, u64)], named: &[Named]| {
+            let one = |(skip, count): &(Skip, u64)| {
+                let names: Vec<_> = named.iter().filter(|n| n.skip == *skip).map(Named::to_string).collect();
+                let names = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
+                format!("{count} {skip}{names}")
+            };
+            reasons.iter().map(one).collect::<Vec<_>>().join("; ")
         };
         match self {
             WaitingOn::Start { at_ms } => write!(f, "the start at {at_ms} (Unix ms)"),
@@ -196,11 +264,26 @@ impl fmt::Display for WaitingOn {
             WaitingOn::Budget { exposed, budget } => {
                 write!(f, "{exposed} devices that got the release and are silent, {budget} may be exposed at a time")
             }
-            WaitingOn::Skipped { reasons } => write!(f, "devices that may not go now: {}", list(reasons)),
+            WaitingOn::Skipped { reasons, named } => {
+                write!(f, "devices that may not go now: {}", list(reasons, named))
+            }
             WaitingOn::Held { reason } => write!(f, "held: {reason}"),
             WaitingOn::Halted { reason } => write!(f, "halted: {reason}"),
-            WaitingOn::Completed { left_out } if left_out.is_empty() => f.write_str("nothing: every device has it"),
-            WaitingOn::Completed { left_out } => write!(f, "nothing; left out: {}", list(left_out)),
+            WaitingOn::Completed { left_out, named, late } => {
+                match left_out.is_empty() {
+                    true => f.write_str("nothing: every device has it")?,
+                    false => write!(f, "nothing; left out: {}", list(left_out, named))?,
+                }
+                if late.exposed + late.proven > 0 {
+                    write!(f, "; since then {} more have it and {} are on their way", late.proven, late.exposed)?;
+                }
+                match &late.stopped_by {
+                    Some(unit) => {
+                        write!(f, "; {unit} came late and is not well, which stops the others until you resume")
+                    }
+                    None => Ok(()),
+                }
+            }
             WaitingOn::Expired { .. } => f.write_str("nothing: the authorisation is over"),
         }
     }

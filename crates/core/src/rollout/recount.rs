@@ -17,6 +17,11 @@ impl Rollout {
         let of_phase = |phase: Phase| self.phases.iter().filter(|p| **p == phase).count() as u64;
         check("confirmed devices", self.counts.confirmed, of_phase(Phase::Confirmed))?;
         check("failed devices", self.counts.failed, of_phase(Phase::Failed))?;
+        let untrue =
+            self.withdrawals.keys().find(|d| matches!(self.phases[**d as usize], Phase::OnTrial | Phase::Confirmed));
+        if let Some(device) = untrue {
+            return Err(format!("device {device} gave its permit back and is on trial"));
+        }
         let back = |unit: &UnitIndex| self.troubled.get(unit).is_some_and(|trouble| trouble.back);
         let silent = units().filter(|(unit, row)| treated(row) && row.outcome == Outcome::Missed && !back(unit));
         check("silent units", self.counts.silent, silent.count() as u64)?;

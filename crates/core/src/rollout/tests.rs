@@ -4,9 +4,11 @@
 mod device;
 mod first;
 mod large;
+mod late;
 mod limits;
 mod random;
 mod restart;
+mod withdraw;
 mod world;
 
 use device::Fault;

@@ -1,8 +1,8 @@
 //! Who is in the next wave, and what a finished one has shown. Must stay out: when to open one (`plan`).
 
 use super::{
-    CONTROLS, CONTROLS_PER_STRATUM, Cell, CellWave, HOLD_OUT_FROM, Outcome, Rollout, Skip, SliceCell, UnitIndex,
-    device::disrupts,
+    CONTROLS, CONTROLS_PER_STRATUM, Cell, CellWave, Growth, HOLD_OUT_FROM, Named, Outcome, Rollout, Skip, SliceCell,
+    UnitIndex, device::disrupts,
 };
 use crate::{
     evidence::{Metric, PairCounts, PairDifference, small, widen},
@@ -18,22 +18,27 @@ pub(super) struct Draft {
     pub treated: u64,
     /// Why units were passed over.
     pub skipped: BTreeMap<Skip, u64>,
+    /// The first few of those that a person can do something about.
+    pub named: Vec<Named>,
     /// Units are left that only wait.
     pub waiting: bool,
 }
 
 impl Rollout {
-    /// Up to `size` units to treat, with their controls. Rings come one after the other, pilots first; a ring in which
+    /// Units to treat, at most `room`, with their controls. Those that the superseded rollout reached come before all others,
+    /// whatever their ring. Rings come one after the other, pilots first; a ring in which
     /// nobody may go now does not stop the next (that a customer's pilots come before its others is seen to for each
     /// unit).
-    pub(super) fn draft_wave(&self, fleet: &Fleet, size: u64, now_ms: u64) -> Draft {
+    pub(super) fn draft_wave(&self, fleet: &Fleet, room: u64, now_ms: u64) -> Draft {
         let mut draft = Draft::default();
         let mut busy = Disruption::default();
-        let mut rings: Vec<u8> = self.cells.iter().map(|cell| cell.ring).collect();
-        rings.dedup();
-        for ring in rings {
+        let mut groups: Vec<(u8, u8)> = self.cells.iter().map(Cell::group).collect();
+        groups.dedup();
+        for group in groups {
+            let Some(growth) = self.growth.get(usize::from(group.0)) else { continue };
+            let size = growth.next.min(room).max(1);
             let cells: Vec<u32> =
-                (0..self.cells.len() as u32).filter(|c| self.cells[*c as usize].ring == ring).collect();
+                (0..self.cells.len() as u32).filter(|c| self.cells[*c as usize].group() == group).collect();
             // What one cell can't use, the next may.
             let mut over = 0;
             for share in self.shares(&cells, size) {
@@ -125,7 +130,7 @@ impl Rollout {
                     part.caught_up.push(unit);
                     treated += 1;
                 }
-                Some(skip) => draft.pass(skip),
+                Some(skip) => self.pass(fleet, unit, skip, now_ms, draft),
             }
         }
         let held_out_from = self.held_out_from(cell);
@@ -141,11 +146,11 @@ impl Rollout {
                 }
                 Some(Skip::AboveCeiling) => {
                     // Positions only grow from here.
-                    draft.pass(Skip::AboveCeiling);
+                    self.pass(fleet, unit, Skip::AboveCeiling, now_ms, draft);
                     break;
                 }
                 Some(skip) => {
-                    draft.pass(skip);
+                    self.pass(fleet, unit, skip, now_ms, draft);
                     part.skipped.push((unit, skip));
                 }
             }
@@ -196,6 +201,23 @@ impl Rollout {
         }
     }
 
+    /// Counts a unit that was passed over, and names it if somebody can do something about it.
+    fn pass(&self, fleet: &Fleet, unit: UnitIndex, skip: Skip, now_ms: u64, draft: &mut Draft) {
+        *draft.skipped.entry(skip).or_insert(0) += 1;
+        draft.waiting |= match skip {
+            Skip::Declined => !self.declines_for_good(unit),
+            Skip::Offline => !self.is_away(fleet, unit, now_ms),
+            _ => skip.is_temporary(),
+        };
+        let of_kind = draft.named.iter().filter(|named| named.skip == skip).count();
+        if !matches!(skip, Skip::Declined | Skip::Offline | Skip::Cloned) || of_kind >= NAMED {
+            return;
+        }
+        let withdrawal = self.devices(unit).iter().find_map(|device| self.withdrawals.get(device));
+        let why = withdrawal.filter(|_| skip == Skip::Declined).map(|withdrawal| withdrawal.why.clone());
+        draft.named.push(Named { unit: self.unit_name(fleet, unit), skip, why });
+    }
+
     fn comparable(&self, fleet: &Fleet, unit: UnitIndex, now_ms: u64) -> Option<Skip> {
         for &device in self.devices(unit) {
             match self.may_not(fleet, device, now_ms) {
@@ -216,14 +238,15 @@ impl Rollout {
         }
         let skip = devices.iter().find_map(|device| self.may_not(fleet, *device, now_ms));
         skip.or_else(|| self.pilots_first(fleet, unit))
+            .or_else(|| devices.iter().find_map(|device| self.declined(*device, now_ms)))
             .or_else(|| if self.by_site() { None } else { busy.conflict(fleet, devices) })
             .or_else(|| self.offline(fleet, unit, now_ms))
     }
 
     /// A customer that named pilots wants to see one of each ring proven healthy before its next ring goes.
     fn pilots_first(&self, fleet: &Fleet, unit: UnitIndex) -> Option<Skip> {
-        let ring = self.cells[self.units[unit as usize].cell as usize].ring;
-        if ring == 0 || self.rings.is_empty() {
+        let Cell { turn, ring, .. } = self.cells[self.units[unit as usize].cell as usize];
+        if turn == 0 || ring == 0 || self.rings.is_empty() {
             return None;
         }
         let tenant = fleet.tenant_index(self.devices(unit)[0]);
@@ -272,7 +295,9 @@ impl Rollout {
     /// The bound after the open wave, and the size of the next. Growth starts from the largest wave so far: one that
     /// was small because the ceiling was near is no step back.
     pub(super) fn widened(&self) -> (f64, u64) {
-        let Some(slice) = &self.slice else { return (1.0, self.next_size) };
+        let Some(slice) = &self.slice else { return (1.0, self.first_size()) };
+        let growth = self.growth.get(usize::from(slice.turn)).copied();
+        let growth = growth.unwrap_or(Growth { next: self.first_size(), largest: 0 });
         let mut pairs: PairCounts = self.pairs.clone();
         for members in slice.cells.values() {
             for (difference, count) in self.pair_up(members) {
@@ -285,12 +310,19 @@ impl Rollout {
             (BETA, u64::from(self.profile.first_wave), widen::loss_budget(self.counts.units))
         };
         let bound = bound(&pairs, beta);
-        let size = slice.treated_permitted.max(self.largest_wave);
+        let size = slice.treated_permitted.max(growth.largest);
         if size == 0 {
             // Nobody asked: nothing was learned.
-            return (bound, self.next_size);
+            return (bound, growth.next);
         }
         (bound, widen::next_wave(size, first, bound, budget))
+    }
+}
+
+impl Cell {
+    /// Cells of one group are drawn from together.
+    fn group(&self) -> (u8, u8) {
+        (self.turn, if self.turn == 0 { 0 } else { self.ring })
     }
 }
 
@@ -302,6 +334,8 @@ struct Share {
     cap: u64,
 }
 
+/// So many units are named of those passed over for one reason.
+pub(super) const NAMED: usize = 5;
 /// Error probability of the bound for widening.
 const BETA: f64 = 0.01;
 /// Metrics (bits) that make a unit bad for the comparison: first check-in missed, crashed.
@@ -339,12 +373,5 @@ impl Disruption {
             self.groups.extend(fleet.group(device));
             *self.sites.entry(fleet.device(device).site).or_insert(0) += 1;
         }
-    }
-}
-
-impl Draft {
-    fn pass(&mut self, skip: Skip) {
-        *self.skipped.entry(skip).or_insert(0) += 1;
-        self.waiting |= skip.is_temporary();
     }
 }

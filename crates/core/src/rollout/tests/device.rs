@@ -19,6 +19,10 @@ pub(super) enum Fault {
     RolledBack(u64),
     /// Dark for so long, then in safe mode.
     SafeMode(u64),
+    /// Gives its permit back unused.
+    Declines,
+    /// Says that it gives its permit back, and changes all the same.
+    Lies,
     /// Says goodbye during the trial, is away for so long, then all is well.
     ShutDown(u64),
 }
@@ -58,6 +62,13 @@ enum Doing {
         rollout: usize,
         fault: Fault,
         until_ms: u64,
+    },
+    /// Does not use its permit.
+    Declining {
+        rollout: usize,
+        report: Report,
+        lies: bool,
+        at_ms: u64,
     },
     /// Has something to say that the server has not confirmed yet.
     Telling {
@@ -121,20 +132,35 @@ impl SimDevice {
                 self.doing = Doing::Telling { rollout, report: Report::Committed };
                 vec![(rollout, Report::Committed)]
             }
-            Doing::Telling { rollout, report } => vec![(rollout, report)],
+            Doing::Declining { rollout, report, .. } | Doing::Telling { rollout, report } => vec![(rollout, report)],
         }
     }
 
     /// The server has what it said.
     pub fn heard_by_server(&mut self) {
+        if let Doing::Declining { rollout, lies, at_ms, .. } = self.doing {
+            self.doing = match lies {
+                true => Doing::Changing { rollout, fault: Fault::None, at_ms },
+                false => Doing::Nothing,
+            };
+        }
         if let Doing::Telling { rollout, .. } = self.doing {
             self.ended.push(rollout);
             self.doing = Doing::Nothing;
         }
     }
 
+    /// Has given the permit back and asks again.
+    fn declines(&mut self, rollout: usize, fault: Fault, now_ms: u64) {
+        let report = Report::Declined { why: "frozen".into(), unchanged: true };
+        self.doing = Doing::Declining { rollout, report, lies: fault == Fault::Lies, at_ms: now_ms };
+    }
+
     /// A treated permit arrived.
     pub fn change(&mut self, rollout: usize, fault: Fault, now_ms: u64, apply_ms: u64) {
+        if matches!(fault, Fault::Declines | Fault::Lies) {
+            return self.declines(rollout, fault, now_ms);
+        }
         let away = match fault {
             Fault::Late(ms) | Fault::RolledBack(ms) | Fault::SafeMode(ms) => ms,
             _ => apply_ms,

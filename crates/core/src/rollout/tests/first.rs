@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     profile::ProfileName,
     release::Kind,
-    rollout::{ByHand, HaltReason, HoldReason, Status, WaitingOn},
+    rollout::{ByHand, HaltReason, HoldReason, Late, Status, WaitingOn},
 };
 use world::START_MS;
 
@@ -35,7 +35,7 @@ fn halt(world: &World) -> &HaltReason {
 fn a_healthy_fleet_of_24_gets_it_in_waves_that_grow() {
     let mut world = demo(1);
     let end = world.finish(5 * MINUTE);
-    assert_eq!(end, WaitingOn::Completed { left_out: vec![] });
+    assert_eq!(end, WaitingOn::Completed { left_out: vec![], named: vec![], late: Late::default() });
     let rollout = &world.rollouts[0];
     let seconds = (world.now_ms - START_MS) as f64 / 1e3;
     println!("24 healthy devices, demo profile: {} waves in {seconds:.0} s", rollout.wave);

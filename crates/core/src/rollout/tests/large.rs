@@ -5,7 +5,7 @@ use crate::{
     fleet::Joining,
     ids::DeviceId,
     profile::ProfileName,
-    rollout::{Event, HaltReason, HoldReason, Status, WaitingOn},
+    rollout::{Event, HaltReason, HoldReason, Late, Status, WaitingOn},
 };
 use world::START_MS;
 
@@ -34,7 +34,7 @@ fn a_healthy_release_reaches_10_000_units() {
     let mut world = World::with_rollout(fleet_of(10_000, 20, 25, 4), 1, ProfileName::Urgent);
     world.thorough = 0.000_3;
     let end = world.finish(24 * HOUR);
-    assert_eq!(end, WaitingOn::Completed { left_out: vec![] });
+    assert_eq!(end, WaitingOn::Completed { left_out: vec![], named: vec![], late: Late::default() });
     let rollout = &world.rollouts[0];
     let minutes = (world.now_ms - START_MS) / 60_000;
     println!("10,000 healthy units, urgent: {} waves in {minutes} min", rollout.wave);
@@ -165,11 +165,45 @@ fn one_customer_does_not_stop_everybody() {
     assert!(matches!(world.rollouts[0].status, Status::Held { .. }), "it waits for a person");
     world.by_hand(crate::rollout::ByHand::Resume { who: "ada".into() });
     let end = world.finish(24 * HOUR);
-    let WaitingOn::Completed { left_out } = end else { panic!("{end}") };
-    assert_eq!(left_out.len(), 1, "{left_out:?}");
-    assert_eq!(left_out[0].0, crate::rollout::Skip::Fenced);
+    let WaitingOn::Completed { left_out, .. } = end else { panic!("{end}") };
+    let [(crate::rollout::Skip::Fenced, fenced), (crate::rollout::Skip::Silent, silent)] = left_out[..] else {
+        panic!("{left_out:?}")
+    };
+    assert_eq!((fenced + silent, silent), (100, dark as u64));
     assert_eq!(world.bricked(), dark, "nobody else of that customer went");
     assert_eq!(world.rollouts[0].counts.confirmed, 1_900);
+}
+
+#[test]
+fn a_fenced_customer_does_not_hide_what_happens_to_the_others() {
+    let mut world = urgent(2_000, 1, 4);
+    world.fault =
+        Box::new(|_, fleet, device, _| if fleet.tenant_index(device) == 3 { Fault::Brick } else { Fault::None });
+    for _ in 0..100 {
+        world.run_until(START_MS + 12 * HOUR, stopped);
+        let fenced = world.events().any(|event| *event == Event::Fenced { tenant: 3 });
+        world.by_hand(crate::rollout::ByHand::Resume { who: "ada".into() });
+        if fenced {
+            break;
+        }
+    }
+    let (dark, evidence) = (world.bricked(), world.rollouts[0].ln_e());
+    assert!(evidence.abs() < 1.0, "what the fenced one brought counts no more: {evidence}");
+    // From here on it harms everybody else.
+    world.fault = Box::new(|_, _, _, _| Fault::Brick);
+    for _ in 0..100 {
+        world.run_until(START_MS + 12 * HOUR, stopped);
+        if !matches!(world.rollouts[0].status, Status::Held { .. }) {
+            break;
+        }
+        world.by_hand(crate::rollout::ByHand::Resume { who: "ada".into() });
+    }
+    let Status::Halted { reason: HaltReason::Evidence { .. }, .. } = &world.rollouts[0].status else {
+        panic!("{:?}", world.rollouts[0].status)
+    };
+    let wave = world.rollouts[0].slice.as_ref().map_or(0, |slice| slice.size);
+    println!("fenced at {dark} dark; everybody harmed from then on: halted at {} more", world.bricked() - dark);
+    assert!((world.bricked() - dark) as u64 <= wave, "within the wave that began it");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{
     policy::{CustomerPolicy, DisruptionLimits, Window},
     profile::{CeilingStep, Profile, ProfileName},
     release::Kind,
-    rollout::{ByHand, HaltReason, Skip, Status, WaitingOn},
+    rollout::{ByHand, HaltReason, Late, Skip, Status, WaitingOn},
 };
 use world::{Entry, START_MS};
 
@@ -41,7 +41,7 @@ fn frozen_pinned_and_manual_devices_stay_as_they_are() {
     let mut world = demo_with(fleet, 1, |_| {});
     let end = world.finish(10 * MINUTE);
     let left_out = vec![(Skip::Frozen, 8), (Skip::Pinned, 8), (Skip::ManualOnly, 2)];
-    assert_eq!(end, WaitingOn::Completed { left_out });
+    assert_eq!(end, WaitingOn::Completed { left_out, named: vec![], late: Late::default() });
     assert_eq!(changed(&world).len(), 6);
     // Skipped in both arms: a frozen device was no control either.
     for event in world.events() {
@@ -59,11 +59,11 @@ fn a_closed_window_is_waited_for_and_keeps_the_order() {
     fleet.tenants[1].policy.defer_ms = 2 * MINUTE;
     let mut world = demo_with(fleet, 2, |_| {});
     world.run(100_000);
-    let WaitingOn::Skipped { reasons } = world.rollouts[0].waiting_on(&world.fleet, world.now_ms) else { panic!() };
+    let WaitingOn::Skipped { reasons, .. } = world.rollouts[0].waiting_on(&world.fleet, world.now_ms) else { panic!() };
     assert_eq!(reasons, [(Skip::Deferred, 8), (Skip::WindowClosed, 8)]);
     assert_eq!(changed(&world).len(), 8);
     let end = world.finish(10 * MINUTE);
-    assert_eq!(end, WaitingOn::Completed { left_out: vec![] });
+    assert_eq!(end, WaitingOn::Completed { left_out: vec![], named: vec![], late: Late::default() });
     assert_eq!(changed(&world).len(), 24);
 }
 
@@ -100,7 +100,7 @@ fn the_partner_of_a_dark_device_is_left_alone() {
     world.run(10 * MINUTE);
     assert_eq!(changed(&world).len(), 22);
     let waiting = world.rollouts[0].waiting_on(&world.fleet, world.now_ms);
-    assert_eq!(waiting, WaitingOn::Skipped { reasons: vec![(Skip::RedundancyGroup, 1)] });
+    assert_eq!(waiting, WaitingOn::Skipped { reasons: vec![(Skip::RedundancyGroup, 1)], named: vec![] });
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn nothing_goes_above_the_ceiling_and_the_rollout_says_so() {
     assert!((48..72).contains(&second), "{second}");
     let waiting = world.rollouts[0].waiting_on(&world.fleet, world.now_ms);
     let reasons = vec![(Skip::AboveCeiling, 1)];
-    assert_eq!(waiting, WaitingOn::Skipped { reasons }, "above it they wait for good");
+    assert_eq!(waiting, WaitingOn::Skipped { reasons, named: vec![] }, "above it they wait for good");
 }
 
 #[test]
@@ -153,10 +153,12 @@ fn devices_that_are_off_do_not_block_the_others() {
     world.run(5 * MINUTE);
     assert_eq!(changed(&world).len(), 18);
     let waiting = world.rollouts[0].waiting_on(&world.fleet, world.now_ms);
-    assert_eq!(waiting, WaitingOn::Skipped { reasons: vec![(Skip::Offline, 6)] });
-    let end = world.finish(30 * MINUTE);
-    assert_eq!(end, WaitingOn::Completed { left_out: vec![] });
-    assert_eq!(changed(&world).len(), 24);
+    let WaitingOn::Completed { left_out, named, .. } = waiting else { panic!("{waiting}") };
+    assert_eq!(left_out, [(Skip::Offline, 6)]);
+    assert_eq!(named.len(), 5, "the first few by name");
+    assert!(matches!(world.rollouts[0].status, Status::Completed { .. }), "nobody waits for them for good");
+    world.run(15 * MINUTE);
+    assert_eq!(changed(&world).len(), 24, "and they get it when they are back");
 }
 
 #[test]
@@ -165,9 +167,9 @@ fn a_customers_pilots_come_before_its_others() {
         let mut fleet = fleet_of(60, 3, 2, 2);
         fleet.tenants[1].policy.rings = vec![vec!["d1".into(), "d4".into()], vec!["d7".into()]];
         let mut world = demo_with(fleet, seed, |a| a.ceiling = vec![CeilingStep { age_ms: 0, share: Share::ALL }]);
-        world.offline(4, START_MS + 3 * MINUTE);
+        world.offline(4, START_MS + 20_000);
         let end = world.finish(10 * MINUTE);
-        assert_eq!(end, WaitingOn::Completed { left_out: vec![] });
+        assert_eq!(end, WaitingOn::Completed { left_out: vec![], named: vec![], late: Late::default() });
         let order: Vec<u32> = world
             .events()
             .filter_map(|event| match event {
@@ -189,7 +191,9 @@ fn pilots_that_are_all_off_keep_their_customer_waiting_and_nobody_else() {
     world.run(5 * MINUTE);
     assert_eq!(changed(&world).len(), 16);
     let waiting = world.rollouts[0].waiting_on(&world.fleet, world.now_ms);
-    assert_eq!(waiting, WaitingOn::Skipped { reasons: vec![(Skip::Offline, 1), (Skip::PilotsFirst, 7)] });
+    let WaitingOn::Skipped { reasons, named } = waiting else { panic!("{waiting}") };
+    assert_eq!(reasons, [(Skip::Offline, 1), (Skip::PilotsFirst, 7)]);
+    assert_eq!(named.len(), 1, "{named:?}");
 }
 
 #[test]
@@ -197,7 +201,7 @@ fn a_site_goes_as_one_unit() {
     let mut world = demo_with(fleet_of(60, 3, 5, 4), 9, |a| a.unit = Unit::Site);
     world.offline(59, START_MS + 2 * MINUTE);
     let end = world.finish(20 * MINUTE);
-    assert_eq!(end, WaitingOn::Completed { left_out: vec![] });
+    assert_eq!(end, WaitingOn::Completed { left_out: vec![], named: vec![], late: Late::default() });
     assert_eq!((world.rollouts[0].counts.units, changed(&world).len()), (15, 60));
     // A device checks its own ring and stratum: the frontier names each of them.
     assert_eq!(world.rollouts[0].reach(&world.fleet).len(), 4);
@@ -290,7 +294,9 @@ fn cloned_and_retired_devices_are_left_out_and_late_joiners_wait() {
     assert_eq!(answer, Some(crate::rollout::Answer::Wait(crate::rollout::Waiting::NotInWave)));
     world.thorough = 0.0;
     let end = world.finish(10 * MINUTE);
-    assert_eq!(end, WaitingOn::Completed { left_out: vec![(Skip::Cloned, 1), (Skip::Retired, 1)] });
+    let WaitingOn::Completed { left_out, named, .. } = end else { panic!("{end}") };
+    assert_eq!(left_out, [(Skip::Cloned, 1), (Skip::Retired, 1)]);
+    assert_eq!(named[0].skip, Skip::Cloned);
     assert_eq!(changed(&world).len(), 22);
     assert!(world.rollouts[0].place(24).starts_with("joined after the start"));
 }

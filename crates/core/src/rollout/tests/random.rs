@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     conditions::Unit,
-    fleet::Fleet,
-    ids::Share,
+    fleet::{Fleet, Joining},
+    ids::{DeviceId, Share},
     policy::{DisruptionLimits, Window},
     profile::{CeilingStep, Profile, ProfileName},
     release::Kind,
@@ -100,7 +100,9 @@ fn mistreat(seed: u64) {
             Fault::RolledBack(ms),
             Fault::SafeMode(ms),
             Fault::ShutDown(ms),
-        ][random.below(7) as usize]
+            Fault::Declines,
+            Fault::Lies,
+        ][random.below(9) as usize]
     });
     world.background = [0.0, 0.01][world.random.below(2) as usize];
     world.lost = [0.0, 0.3][world.random.below(2) as usize];
@@ -108,7 +110,7 @@ fn mistreat(seed: u64) {
         let ms = world.random.below(30_000);
         world.run(ms);
         let device = world.random.below(world.devices.len() as u64) as u32;
-        match world.random.below(9) {
+        match world.random.below(10) {
             0 => world.restart(15_000),
             1 => world.by_hand(ByHand::Hold { who: "ada".into(), why: "to look".into() }),
             2..=4 => world.by_hand(ByHand::Resume { who: "ada".into() }),
@@ -120,6 +122,19 @@ fn mistreat(seed: u64) {
             7 => {
                 let until_ms = world.now_ms + 20_000;
                 world.offline(device, until_ms);
+            }
+            8 => {
+                let mut id = [0; 16];
+                id[..8].copy_from_slice(&world.random.next().to_be_bytes());
+                world.join(&Joining {
+                    id: DeviceId(id),
+                    name: "new",
+                    tenant: "tenant-0",
+                    site: "site-0",
+                    os_build: "build-new",
+                    hardware_model: "model-0",
+                    stratum: "build-new",
+                });
             }
             _ => {}
         }
@@ -161,13 +176,18 @@ proptest! {
         }
         for rollout in &world.rollouts {
             match rollout.waiting_on(&world.fleet, world.now_ms) {
-                WaitingOn::Completed { left_out } => {
-                    prop_assert!(left_out.iter().all(|(skip, _)| !skip.is_temporary()), "{left_out:?}");
+                WaitingOn::Completed { left_out, .. } => {
+                    let gone = |skip: &Skip| matches!(skip, Skip::Offline | Skip::Declined);
+                    prop_assert!(left_out.iter().all(|(skip, _)| gone(skip) || !skip.is_temporary()), "{left_out:?}");
+                }
+                // Nobody may have it: that is no completion.
+                WaitingOn::Skipped { reasons, .. } if rollout.counts.confirmed == 0 => {
+                    prop_assert!(reasons.iter().all(|(skip, _)| *skip != Skip::AboveCeiling), "{reasons:?}");
                 }
                 // Lost answers look like harm: a small fleet halts for two.
                 WaitingOn::Halted { .. } => {}
                 // Pilots that are frozen or for hand only keep their customer waiting.
-                WaitingOn::Skipped { reasons } => {
+                WaitingOn::Skipped { reasons, .. } => {
                     prop_assert!(reasons.iter().any(|(skip, _)| *skip == Skip::PilotsFirst), "{reasons:?}");
                 }
                 other => prop_assert!(false, "{other}"),
@@ -184,9 +204,10 @@ proptest! {
         for rollout in &world.rollouts {
             let waiting = rollout.waiting_on(&world.fleet, world.now_ms);
             let left_out = match waiting {
-                WaitingOn::Completed { left_out } => left_out,
-                WaitingOn::Skipped { reasons } => {
-                    prop_assert!(reasons.iter().any(|(skip, _)| *skip == Skip::PilotsFirst), "{reasons:?}");
+                WaitingOn::Completed { left_out, .. } => left_out,
+                WaitingOn::Skipped { reasons, .. } => {
+                    let held_up = reasons.iter().any(|(skip, _)| *skip == Skip::PilotsFirst);
+                    prop_assert!(held_up || rollout.counts.confirmed == 0, "{reasons:?}");
                     reasons
                 }
                 other => return Err(TestCaseError::fail(other.to_string())),

@@ -24,6 +24,8 @@ pub(super) enum Entry {
     Policy(u32, Box<CustomerPolicy>),
     Retired(DeviceIndex),
     Cloned(DeviceIndex),
+    /// Name, customer, site, OS build, hardware model, stratum.
+    Joined(DeviceId, [String; 6]),
 }
 
 type Faults = Box<dyn Fn(&mut Random, &Fleet, DeviceIndex, usize) -> Fault>;
@@ -132,8 +134,9 @@ impl World {
     }
 
     pub fn start(&mut self, release: Release, authorisation: Authorisation, profile: Profile) {
-        let rollout =
-            Rollout::new(&self.fleet, release.clone(), authorisation.clone(), profile.clone(), self.now_ms).unwrap();
+        let old = superseded(&self.rollouts, &authorisation);
+        let (release_, authorisation_, profile_) = (release.clone(), authorisation.clone(), profile.clone());
+        let rollout = Rollout::after(old, &self.fleet, release_, authorisation_, profile_, self.now_ms).unwrap();
         self.rollouts.push(rollout);
         self.log.push((self.now_ms, Entry::Start(Box::new((release, authorisation, profile)))));
         self.plan_at_ms = 0;
@@ -145,6 +148,17 @@ impl World {
     }
 
     /// A device joins now.
+    pub fn join(&mut self, joining: &Joining<'_>) -> DeviceIndex {
+        let owned = |text: &str| text.to_string();
+        let [name, tenant, site] = [joining.name, joining.tenant, joining.site].map(owned);
+        let [os_build, model, stratum] = [joining.os_build, joining.hardware_model, joining.stratum].map(owned);
+        self.change(Entry::Joined(joining.id, [name, tenant, site, os_build, model, stratum]));
+        let index = self.fleet.devices.len() as DeviceIndex - 1;
+        self.devices.push(SimDevice::new(index));
+        self.queue.insert((self.now_ms + 500, index));
+        index
+    }
+
     pub fn offline(&mut self, device: DeviceIndex, until_ms: u64) {
         self.devices[device as usize].dark_until_ms = until_ms;
     }
@@ -177,8 +191,7 @@ impl World {
     fn below_the_ceiling(&self, rollout: usize, device: DeviceIndex) {
         let rollout = &self.rollouts[rollout];
         let share = ceiling_at(&rollout.authorisation.ceiling, self.now_ms - rollout.authorisation.start_ms);
-        let unit = rollout.unit(device).unwrap();
-        let position = rollout.units[unit as usize].position;
+        let position = rollout.position_of(&self.fleet, device);
         assert!(position < Position::from_share(share) || share == crate::ids::Share::ALL, "above the ceiling");
     }
 
@@ -304,7 +317,8 @@ impl World {
             match entry {
                 Entry::Start(parts) => {
                     let (release, authorisation, profile) = (**parts).clone();
-                    rollouts.push(Rollout::new(&fleet, release, authorisation, profile, *at_ms).unwrap());
+                    let old = superseded(&rollouts, &authorisation);
+                    rollouts.push(Rollout::after(old, &fleet, release, authorisation, profile, *at_ms).unwrap());
                 }
                 Entry::Rollout(rollout, event) => {
                     // As it comes back from the disk.
@@ -374,6 +388,10 @@ impl World {
     }
 }
 
+fn superseded<'a>(rollouts: &'a [Rollout], authorisation: &Authorisation) -> Option<&'a Rollout> {
+    rollouts.iter().find(|rollout| Some(rollout.id) == authorisation.supersedes)
+}
+
 /// Without what a restart may forget: until when heartbeats are waited for.
 fn lasting(waiting: WaitingOn) -> WaitingOn {
     match waiting {
@@ -387,6 +405,9 @@ fn apply_change(fleet: &mut Fleet, entry: &Entry) {
         Entry::Policy(tenant, policy) => fleet.tenants[*tenant as usize].policy = (**policy).clone(),
         Entry::Retired(device) => fleet.retire(*device),
         Entry::Cloned(device) => fleet.devices[*device as usize].cloned = true,
+        Entry::Joined(id, [name, tenant, site, os_build, hardware_model, stratum]) => {
+            fleet.join(&Joining { id: *id, name, tenant, site, os_build, hardware_model, stratum });
+        }
         Entry::Start(_) | Entry::Rollout(..) => {}
     }
 }

@@ -1,0 +1,49 @@
+//! Whom a rollout has reached, for those who see to them after a halt. Must stay out: anything that is asked for an event;
+//! this looks at every device, once a halt.
+
+use super::{Phase, Rollout};
+use crate::{evidence::Arm, fleet::DeviceIndex};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// How a device that a rollout reached stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reached {
+    /// Holds a treated permit and has given no word since.
+    Permitted,
+    OnTrial,
+    Proven,
+    /// Back on the version before, or in safe mode.
+    WentBack,
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reached::Permitted => "had its permit and gave no word since",
+            Reached::OnTrial => "ran it on trial",
+            Reached::Proven => "was proven healthy on it",
+            Reached::WentBack => "came back on its old version or in safe mode",
+        })
+    }
+}
+
+impl Rollout {
+    /// Devices that got a treated permit, in the order of the fleet.
+    pub fn reached(&self) -> impl Iterator<Item = (DeviceIndex, Reached)> + '_ {
+        self.phases.iter().enumerate().filter_map(|(device, phase)| {
+            let device = device as DeviceIndex;
+            let how = match phase {
+                Phase::None => return None,
+                // Controls hold permits, too, and go nowhere with them.
+                Phase::Permitted if self.arm(self.unit(device)?) != Some(Arm::Treated) => return None,
+                Phase::Permitted => Reached::Permitted,
+                Phase::OnTrial => Reached::OnTrial,
+                Phase::Confirmed => Reached::Proven,
+                Phase::Failed => Reached::WentBack,
+            };
+            Some((device, how))
+        })
+    }
+}
