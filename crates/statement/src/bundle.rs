@@ -6,7 +6,7 @@
 
 use crate::{
     dsse::{Envelope, PublicKey},
-    keyring::{Keyring, KeyringError},
+    keyring::{Keyring, KeyringError, RoleKeys},
     predicate::{Gate, Halt, Headed, Receipt, Release, Remedy, StatementError, TenantPolicy, Unhalt, read, verify},
     witness::witness_time_ms,
 };
@@ -20,6 +20,7 @@ use staffel_core::{
     policy::CustomerPolicy,
     release::Release as CoreRelease,
 };
+use std::collections::BTreeSet;
 
 /// The statements about one release, as they travel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,14 +142,26 @@ impl Verifier {
     pub fn look_at(&mut self, bundle: &Bundle, local_ms: u64) -> Verified {
         let keys = self.keyring.clone();
         let (release, contents) = self.release(bundle, &keys);
-        let gate = present(&bundle.gate, |e| {
-            let (gate, _, signers) = verify::<Gate>(e, "gate", &keys.gate.keys, 1)?;
+        // Both say when they end; what time it is shows only below.
+        let (mut gate_ends_ms, mut policy_ends_ms) = (u64::MAX, u64::MAX);
+        let built_in = match &release {
+            Presented::Verified(release) => release.kind.gate_threshold(),
+            _ => 1,
+        };
+        let mut gate = present(&bundle.gate, |e| {
+            let (gate, _, signers) = verify::<Gate>(e, "gate", &keys.gate.keys, beyond(&keys.gate, built_in))?;
+            gate_ends_ms = gate.header.expires_ms;
             let passed = gate.result == "PASSED" && gate.attestation.passed && gate.failed_tests.is_empty();
             Ok(GateAttestation { passed, signers, ..gate.attestation })
         });
         let mut floor_ms = self.memory.time_floor_ms;
         let authorisation = present(&bundle.authorisation, |e| {
-            let (headed, _, signers) = verify::<Headed<Authorisation>>(e, "releasers", &keys.releasers.keys, 1)?;
+            let (headed, _, signers) = verify::<Headed<Authorisation>>(
+                e,
+                "releasers",
+                &keys.releasers.keys,
+                beyond(&keys.releasers, RELEASERS),
+            )?;
             if signers >= RELEASERS {
                 floor_ms = floor_ms.max(headed.header.issued_ms);
             }
@@ -163,7 +176,7 @@ impl Verifier {
             let newest = self.memory.completed.entry(release.name.clone()).or_insert(0);
             *newest = (*newest).max(release.sequence);
         }
-        let policy = self.policy(bundle);
+        let mut policy = self.policy(bundle, &mut policy_ends_ms);
         let permit = present(&bundle.permit, |e| {
             Ok(verify::<Headed<Permit>>(e, "online", &keys.online.keys, keys.online.threshold)?.0.body)
         });
@@ -175,6 +188,12 @@ impl Verifier {
             _ => local_ms,
         }
         .max(floor_ms);
+        if now_ms > gate_ends_ms {
+            gate = Presented::Rejected(expired(gate_ends_ms));
+        }
+        if now_ms > policy_ends_ms {
+            policy = Presented::Rejected(expired(policy_ends_ms));
+        }
         let mut age_ms = 0;
         if let Presented::Verified(authorisation) = &authorisation
             && authorisation.signers >= RELEASERS
@@ -228,12 +247,12 @@ impl Verifier {
         frontier
     }
 
-    fn policy(&mut self, bundle: &Bundle) -> Presented<CustomerPolicy> {
+    fn policy(&mut self, bundle: &Bundle, ends_ms: &mut u64) -> Presented<CustomerPolicy> {
         let (tenant, seen) = (self.pinned.tenant.clone(), self.memory.policy_sequence);
         let mut sequence = seen;
         let keys = &self.pinned.tenant_keys;
         let policy = present(&bundle.policy, |e| {
-            let body = verify::<Headed<TenantPolicy>>(e, "customer", keys, 1)?.0.body;
+            let Headed { header, body } = verify::<Headed<TenantPolicy>>(e, "customer", keys, 1)?.0;
             if body.tenant != tenant {
                 return Err(StatementError::Malformed(format!("it is the policy of {:?}", body.tenant)));
             }
@@ -243,7 +262,7 @@ impl Verifier {
                     body.sequence
                 )));
             }
-            sequence = body.sequence;
+            (sequence, *ends_ms) = (body.sequence, header.expires_ms);
             Ok(body.policy)
         });
         self.memory.policy_sequence = sequence;
@@ -263,18 +282,35 @@ impl Verifier {
                 (verify::<Headed<Halt>>(envelope, "operators or online", &keys, 1).map_err(statement)?.0, false)
             }
         };
+        let digest = envelope.digest().map_err(|error| statement(error.into()))?;
         self.memory.denied.insert(halt.body.release, halt.body.why.clone());
+        self.memory.halts.entry(halt.body.release).or_default().insert(digest);
         Ok((halt.body, undo))
     }
 
-    /// Takes a halt back; two releasers, and it must name a release that is denied.
-    pub fn accept_unhalt(&mut self, envelope: &Envelope) -> Result<Unhalt, ActError> {
-        let (unhalt, _, _) = verify::<Headed<Unhalt>>(envelope, "releasers", &self.keyring.releasers.keys, 2)
+    /// Takes one halt back; two releasers, and it must name a halt that denies its release here. `true` if no other halt
+    /// stands, so that the release is free again.
+    pub fn accept_unhalt(&mut self, envelope: &Envelope) -> Result<(Unhalt, bool), ActError> {
+        let releasers = &self.keyring.releasers;
+        let threshold = releasers.threshold.max(RELEASERS);
+        let (unhalt, _, _) = verify::<Headed<Unhalt>>(envelope, "releasers", &releasers.keys, threshold)
             .map_err(|source| ActError::Statement { what: "the un-halt", source })?;
-        match self.memory.denied.remove(&unhalt.body.release) {
-            Some(_) => Ok(unhalt.body),
-            None => Err(ActError::NoSuchHalt),
+        let (release, halt) = (unhalt.body.release, unhalt.body.halt);
+        let memory = &mut self.memory;
+        if !memory.denied.contains_key(&release) {
+            return Err(ActError::NoSuchHalt);
         }
+        // A release that was denied before halts were noted has none here.
+        let halts = memory.halts.entry(release).or_insert_with(|| BTreeSet::from([halt]));
+        if !halts.remove(&halt) {
+            return Err(ActError::NoSuchHalt);
+        }
+        let free = halts.is_empty();
+        if free {
+            memory.halts.remove(&release);
+            memory.denied.remove(&release);
+        }
+        Ok((unhalt.body, free))
     }
 
     /// Takes the server's receipt for a change on trial.
@@ -291,27 +327,51 @@ impl Verifier {
         Ok(receipt.body)
     }
 
-    /// Takes a remedy for this device, once.
-    pub fn accept_remedy(&mut self, envelope: &Envelope, device: DeviceId, now_ms: u64) -> Result<Remedy, ActError> {
+    /// Takes a remedy for this device, once. `local_ms`: the wall clock, Unix milliseconds; see
+    /// [`Verifier::check_remedy`].
+    pub fn accept_remedy(&mut self, envelope: &Envelope, device: DeviceId, local_ms: u64) -> Result<Remedy, ActError> {
+        let remedy = self.check_remedy(envelope, device, local_ms)?;
+        let last = self.memory.remedy_sequence;
+        if remedy.sequence <= last {
+            return Err(ActError::Repeated { sequence: remedy.sequence, last });
+        }
+        self.memory.remedy_sequence = remedy.sequence;
+        Ok(remedy)
+    }
+
+    /// Whether a remedy holds for this device. A wall clock that stands in 2099 must not lock a broken machine out, and
+    /// one in 1970 must not revive what is over: it only counts while no signed statement has told a time that has
+    /// certainly passed.
+    pub fn check_remedy(&self, envelope: &Envelope, device: DeviceId, local_ms: u64) -> Result<Remedy, ActError> {
         let what = "the remedy";
         let statement = |source| ActError::Statement { what, source };
         let payload = envelope.payload().map_err(|e| statement(e.into()))?;
+        let operators = &self.keyring.operators;
         let threshold = read::<Headed<Remedy>>(&payload).map_err(statement)?.body.action.threshold();
-        let (remedy, _, _) = verify::<Headed<Remedy>>(envelope, "operators", &self.keyring.operators.keys, threshold)
-            .map_err(statement)?;
+        let threshold = threshold.max(operators.threshold);
+        let (remedy, _, _) =
+            verify::<Headed<Remedy>>(envelope, "operators", &operators.keys, threshold).map_err(statement)?;
         if remedy.body.device != device {
             return Err(ActError::OtherDevice { what });
         }
-        if now_ms > remedy.header.expires_ms {
+        let passed_ms = match self.memory.time_floor_ms {
+            0 => local_ms,
+            floor_ms => floor_ms,
+        };
+        if passed_ms > remedy.header.expires_ms {
             return Err(ActError::Expired { what });
         }
-        let last = self.memory.remedy_sequence;
-        if remedy.body.sequence <= last {
-            return Err(ActError::Repeated { sequence: remedy.body.sequence, last });
-        }
-        self.memory.remedy_sequence = remedy.body.sequence;
         Ok(remedy.body)
     }
+}
+
+/// What must be verified at once: a threshold of the keyring beyond the built-in one, which has a refusal of its own.
+fn beyond(role: &RoleKeys, built_in: u32) -> u32 {
+    if role.threshold > built_in { role.threshold } else { 1 }
+}
+
+fn expired(ends_ms: u64) -> String {
+    format!("it ended at {ends_ms} (Unix ms)")
 }
 
 fn present<T>(

@@ -9,10 +9,11 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use staffel_core::{
-    boot::{Generation, Mode, Outcome, Trial},
+    boot::{Generation, Left, Mode, Outcome, Trial},
     conditions::{Readiness, Refusal},
     ids::{DeviceId, Digest},
 };
+use std::collections::BTreeMap;
 
 /// Longest command or reply, bytes.
 pub const MAX_LINE: usize = 48 << 20;
@@ -81,6 +82,16 @@ pub struct ServiceStatus {
     pub last_exit: Option<String>,
 }
 
+/// How a remedy went, kept by the guard until later ones push it out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemedyOutcome {
+    pub sequence: u64,
+    /// Carried out; else nothing of it was, or not all.
+    pub done: bool,
+    /// What was done, or why not.
+    pub why: String,
+}
+
 /// The guard's state as the agent and a person see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -89,10 +100,19 @@ pub struct Status {
     pub selected: Option<Generation>,
     pub last_known_good: Generation,
     pub earlier: Vec<Generation>,
+    /// Committed generations that were left for crashing; a remedy can return to them.
+    #[serde(default)]
+    pub left: Vec<Left>,
     pub trial: Option<Trial>,
     pub outcome: Option<Outcome>,
     pub readiness: Readiness,
     pub services: Vec<ServiceStatus>,
+    /// Services of ours that a remedy keeps from running, with the reason.
+    #[serde(default)]
+    pub disabled: BTreeMap<String, String>,
+    /// How the latest remedies went, oldest first.
+    #[serde(default)]
+    pub remedies: Vec<RemedyOutcome>,
     pub starts: u64,
     pub boot_id: String,
     /// SHA-256 of the guard's own executable: the consumer that a gate attestation must name.

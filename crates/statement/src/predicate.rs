@@ -11,7 +11,7 @@ use staffel_core::{
     policy::CustomerPolicy,
     release::{Kind, Release as CoreRelease, StateCompatibility},
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 
@@ -365,8 +365,16 @@ pub enum Action {
         pattern: String,
         sha256: Digest,
     },
-    /// Two operators.
+    /// Puts foreign files with this hash back where a remedy took them from; two operators.
+    RestoreFile {
+        sha256: Digest,
+    },
+    /// A service of ours is not started any more, one of the system is stopped and masked; two operators.
     DisableService {
+        name: String,
+    },
+    /// Takes that back; two operators.
+    EnableService {
         name: String,
     },
     /// Two operators.
@@ -383,8 +391,32 @@ impl Action {
     /// Operators who must have signed.
     pub fn threshold(&self) -> u32 {
         match self {
-            Action::QuarantineFile { .. } | Action::DisableService { .. } | Action::DisableModule { .. } => 2,
-            _ => 1,
+            Action::QuarantineFile { .. }
+            | Action::RestoreFile { .. }
+            | Action::DisableService { .. }
+            | Action::EnableService { .. }
+            | Action::DisableModule { .. } => 2,
+            Action::GoTo { .. } | Action::QuarantineGeneration { .. } | Action::StaySafe { .. } | Action::LeaveSafe => {
+                1
+            }
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::GoTo { generation } => write!(f, "go to generation {}", generation.short()),
+            Action::QuarantineGeneration { generation } => write!(f, "quarantine generation {}", generation.short()),
+            Action::QuarantineFile { pattern, sha256 } => {
+                write!(f, "quarantine files {pattern} with SHA-256 {}", sha256.short())
+            }
+            Action::RestoreFile { sha256 } => write!(f, "put files with SHA-256 {} back", sha256.short()),
+            Action::DisableService { name } => write!(f, "disable the service {name}"),
+            Action::EnableService { name } => write!(f, "enable the service {name}"),
+            Action::DisableModule { name } => write!(f, "disable the kernel module {name}"),
+            Action::StaySafe { why } => write!(f, "stay in safe mode: {why}"),
+            Action::LeaveSafe => f.write_str("leave safe mode"),
         }
     }
 }

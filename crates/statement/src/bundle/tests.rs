@@ -58,6 +58,10 @@ fn headed<T>(body: T, issued_ms: u64) -> Headed<T> {
     Headed { header: Header { issued_ms, expires_ms: issued_ms + 60_000, ..Header::default() }, body }
 }
 
+fn lasting<T>(body: T) -> Headed<T> {
+    Headed { header: Header { issued_ms: START, expires_ms: u64::MAX, ..Header::default() }, body }
+}
+
 fn release() -> Release {
     Release {
         name: "till".into(),
@@ -127,7 +131,7 @@ fn bundle(ceiling: Share, now_ms: u64) -> Bundle {
         configuration: Vec::new(),
         passed_tests: vec!["start".into()],
         failed_tests: Vec::new(),
-        header: Header::default(),
+        header: Header { expires_ms: u64::MAX, ..Header::default() },
         attestation: GateAttestation {
             release: release_digest(),
             passed: true,
@@ -142,7 +146,7 @@ fn bundle(ceiling: Share, now_ms: u64) -> Bundle {
         gate: Some(sign(&gate, &[&key(11), &key(12)])),
         authorisation: Some(sign(&headed(authorisation(ceiling), START), &[&key(13), &key(14)])),
         frontier: Some(sign(&headed(frontier(3, now_ms), now_ms), &[&key(15)])),
-        policy: Some(sign(&headed(policy, START), &[&key(20)])),
+        policy: Some(sign(&lasting(policy), &[&key(20)])),
         permit: Some(sign(&headed(permit, now_ms), &[&key(15)])),
         checkpoint: None,
     }
@@ -266,6 +270,80 @@ fn a_remedy_is_for_one_device_once_and_foreign_things_take_two_people() {
     let file = Action::QuarantineFile { pattern: "/x".into(), sha256: Digest::of(b"x") };
     assert!(verifier.accept_remedy(&sign(&remedy(2, file.clone()), &[&key(16)]), me, START).is_err());
     verifier.accept_remedy(&sign(&remedy(2, file), &[&key(16), &key(17)]), me, START).unwrap();
-    let late = sign(&remedy(3, Action::LeaveSafe), &[&key(16)]);
-    assert_eq!(verifier.accept_remedy(&late, me, START + 99_000), Err(ActError::Expired { what: "the remedy" }));
+}
+
+#[test]
+fn a_remedy_ends_by_the_time_that_has_certainly_passed() {
+    let me = DeviceId([7; 16]);
+    let body = Remedy { device: me, case: "c1".into(), sequence: 1, action: Action::LeaveSafe };
+    let remedy = sign(&headed(body, START), &[&key(16)]);
+    let over = Err(ActError::Expired { what: "the remedy" });
+    assert_eq!(verifier().accept_remedy(&remedy, me, START + 99_000), over, "no statement has told the time");
+    let mut told = verifier();
+    assert_eq!(refusals(&mut told, &bundle(Share::ALL, START + 1)), vec![]);
+    for clock in [0, u64::MAX] {
+        assert!(told.clone().accept_remedy(&remedy, me, clock).is_ok(), "the clock stands at {clock}");
+    }
+    told.tick(99_000);
+    assert_eq!(told.accept_remedy(&remedy, me, 0), over, "the device saw the time pass");
+}
+
+#[test]
+fn thresholds_of_the_keyring_beyond_the_built_in_ones_count() {
+    let strict = || {
+        let mut strict = verifier();
+        strict.keyring.releasers = role(&[13, 14, 30], 3);
+        strict.keyring.gate = role(&[11, 12, 31], 3);
+        strict.keyring.operators = role(&[16, 17], 2);
+        strict
+    };
+    let mut holds = bundle(Share::ALL, START + 1);
+    let refused = refusals(&mut strict(), &holds);
+    assert!(refused.iter().any(|r| matches!(r, Refusal::GateRejected { .. })), "{refused:?}");
+    assert!(refused.iter().any(|r| matches!(r, Refusal::AuthorisationRejected { .. })), "{refused:?}");
+    let release = strict().look_at(&holds, 0).contents.map(|contents| contents.kind);
+    assert_eq!(release, Some(Kind::Component));
+    for (envelope, third) in [(&mut holds.authorisation, 30), (&mut holds.gate, 31)] {
+        envelope.as_mut().unwrap().add_signature(&key(third)).unwrap();
+    }
+    assert_eq!(refusals(&mut strict(), &holds), vec![]);
+    let me = DeviceId([7; 16]);
+    let body = Remedy { device: me, case: "c1".into(), sequence: 1, action: Action::LeaveSafe };
+    assert!(strict().accept_remedy(&sign(&headed(body.clone(), START), &[&key(16)]), me, START).is_err());
+    assert!(strict().accept_remedy(&sign(&headed(body, START), &[&key(16), &key(17)]), me, START).is_ok());
+}
+
+#[test]
+fn a_policy_and_an_attestation_that_are_over_count_no_more() {
+    let holds = bundle(Share::ALL, START + 10);
+    let policy = TenantPolicy { tenant: "clinic".into(), sequence: 4, policy: CustomerPolicy::default() };
+    let mut ends = headed(policy, START);
+    ends.header.expires_ms = START + 9;
+    let over = Bundle { policy: Some(sign(&ends, &[&key(20)])), ..holds.clone() };
+    let refused = refusals(&mut verifier(), &over);
+    assert!(matches!(&refused[..], [Refusal::PolicyRejected { why }] if why.contains("ended")), "{refused:?}");
+    let payload = holds.gate.as_ref().unwrap().payload().unwrap();
+    let mut gate: Gate = read(&payload).unwrap();
+    gate.header.expires_ms = START + 9;
+    let over = Bundle { gate: Some(sign(&gate, &[&key(11), &key(12)])), ..holds };
+    let refused = refusals(&mut verifier(), &over);
+    assert!(matches!(&refused[..], [Refusal::GateRejected { why }] if why.contains("ended")), "{refused:?}");
+}
+
+#[test]
+fn an_un_halt_takes_back_the_halt_that_it_names_and_no_later_one() {
+    let mut verifier = verifier();
+    let halt = |why: &str| headed(Halt { release: release_digest(), rollout: None, why: why.into() }, START);
+    let (first, second) = (sign(&halt("first"), &[&key(16)]), sign(&halt("second"), &[&key(17)]));
+    let unhalt = |halt: &Envelope| {
+        let body = Unhalt { release: release_digest(), why: "mistake".into(), halt: halt.digest().unwrap() };
+        sign(&headed(body, START + 5), &[&key(13), &key(14)])
+    };
+    verifier.accept_halt(&first).unwrap();
+    verifier.accept_halt(&second).unwrap();
+    assert!(!verifier.accept_unhalt(&unhalt(&first)).unwrap().1, "the second halt stands");
+    assert_eq!(verifier.accept_unhalt(&unhalt(&first)), Err(ActError::NoSuchHalt), "a replay takes nothing back");
+    assert!(verifier.memory.denied.contains_key(&release_digest()));
+    assert!(verifier.accept_unhalt(&unhalt(&second)).unwrap().1);
+    assert!(verifier.memory.denied.is_empty() && verifier.memory.halts.is_empty());
 }
