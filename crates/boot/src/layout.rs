@@ -10,7 +10,7 @@
 //! state/<release>/               what {state} stands for: survives updates
 //! snapshots/<release>-<n>/       {state} as it was before a release that older ones can't read
 //! left/<release>/                {state} that a way back replaced, the latest one
-//! quarantine/<sha256>-<n>/       foreign files that a remedy took away, with where they were
+//! quarantine/<sha256>-<n>/       foreign files that a remedy took away, each with a note of where it was
 //! logs/<name>.log, .log.1        output, 1 MiB each
 //! spool/                         the agent's: files named by SHA-256, not trusted
 //! guard.sock, lock

@@ -1,10 +1,12 @@
-//! Takes a foreign file away: by pattern and hash, only under allow-listed roots, the previous copy kept. What must stay
-//! out: who may ask for it (two operators; the verifier counts them).
+//! Takes a foreign file away and puts it back: by pattern and hash, only under allow-listed roots, never deleted. What
+//! must stay out: who may ask for it (two operators; the verifier counts them).
 
 use crate::{Doing as _, DoneTo, layout::Layout, platform, platform::Directory};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use staffel_core::ids::Digest;
 use std::{
+    fmt,
     fs::File,
     io::{Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
@@ -20,50 +22,140 @@ pub enum QuarantineError {
     NotAllowed { pattern: String, roots: Vec<String> },
     #[error("{pattern:?} is not an absolute path without `.` and `..`")]
     Pattern { pattern: String },
+    #[error("nothing with the hash {sha256} was taken away here, or all of it is back")]
+    NothingKept { sha256: Digest },
     #[error("no file that matches {pattern:?} has the hash {sha256}; {seen} were looked at")]
     NoMatch { pattern: String, sha256: Digest, seen: usize },
     #[error(transparent)]
     Io(#[from] DoneTo),
 }
 
-/// What was taken away.
+/// A file that was moved into the quarantine or out of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taken {
+pub struct Moved {
     pub from: PathBuf,
-    pub kept_as: PathBuf,
+    pub to: PathBuf,
+}
+
+impl fmt::Display for Moved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} was moved to {}", self.from.display(), self.to.display())
+    }
+}
+
+/// What is noted beside a file in the quarantine.
+#[derive(Serialize, Deserialize)]
+struct Note {
+    was_at: String,
+    /// Which remedy took it away.
+    by: String,
+}
+
+/// What remedies may touch.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowed<'a> {
+    /// Where the machine's own file system begins.
+    pub host: &'a Path,
+    /// Folders, as seen from here.
+    pub roots: &'a [PathBuf],
+}
+
+/// A path that the machine itself names, as seen from here.
+pub fn on_host(host: &Path, path: &Path) -> PathBuf {
+    path.strip_prefix("/").map_or_else(|_| path.to_path_buf(), |below| host.join(below))
 }
 
 /// Moves every plain file that matches `pattern` (`*` and `?` within one part of the path) and has this hash into the
 /// guard's quarantine. Symbolic links are not followed anywhere below the root.
 pub fn quarantine(
     layout: &Layout,
-    roots: &[PathBuf],
+    allowed: Allowed<'_>,
     pattern: &str,
     sha256: &Digest,
-) -> Result<Vec<Taken>, QuarantineError> {
+    by: &str,
+) -> Result<Vec<Moved>, QuarantineError> {
     let parts: Vec<&str> = pattern.strip_prefix('/').unwrap_or("").split('/').collect();
     if parts.iter().any(|part| part.is_empty() || *part == "." || *part == "..") {
         return Err(QuarantineError::Pattern { pattern: pattern.into() });
     }
-    let under = roots.iter().find_map(|root| Some((root, Path::new(pattern).strip_prefix(root).ok()?.to_str()?)));
+    let (roots, path) = (allowed.roots, on_host(allowed.host, Path::new(pattern)));
+    let under = roots.iter().find_map(|root| Some((root, path.strip_prefix(root).ok()?.to_str()?)));
     let Some((root, below)) = under.filter(|(_, below)| !below.is_empty()) else {
         let roots = roots.iter().map(|root| root.display().to_string()).collect();
         return Err(QuarantineError::NotAllowed { pattern: pattern.into(), roots });
     };
-    let mut search = Search { layout, sha256, seen: 0, taken: Vec::new() };
+    let mut search = Search { layout, sha256, by, seen: 0, moved: Vec::new() };
     let folder = Directory::open(root).doing("open", root)?;
     search.below(&folder, root, &below.split('/').collect::<Vec<_>>())?;
-    if search.taken.is_empty() {
+    if search.moved.is_empty() {
         return Err(QuarantineError::NoMatch { pattern: pattern.into(), sha256: *sha256, seen: search.seen });
     }
-    Ok(search.taken)
+    Ok(search.moved)
+}
+
+/// Puts every kept file with this hash back to where it was, if that still lies under an allowed root and nothing else
+/// is there now.
+pub fn restore(layout: &Layout, roots: &[PathBuf], sha256: &Digest) -> Result<Vec<Moved>, QuarantineError> {
+    let all = layout.quarantine();
+    let mut moved = Vec::new();
+    for entry in std::fs::read_dir(&all).doing("list", &all)? {
+        let folder = entry.doing("list", &all)?.path();
+        let ours = folder
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.rsplit_once('-').is_some_and(|(digest, _)| digest == sha256.to_string()));
+        let kept = folder.join("file");
+        if !ours || kept.symlink_metadata().is_err() {
+            continue;
+        }
+        let path = PathBuf::from(note(&folder)?.was_at);
+        put_back(roots, &kept, &path)?;
+        crate::layout::remove(&kept)?;
+        moved.push(Moved { from: kept, to: path });
+    }
+    if moved.is_empty() {
+        return Err(QuarantineError::NothingKept { sha256: *sha256 });
+    }
+    Ok(moved)
+}
+
+fn note(folder: &Path) -> Result<Note, DoneTo> {
+    let path = folder.join("note.json");
+    let text = std::fs::read(&path).doing("read", &path)?;
+    serde_json::from_slice(&text).map_err(std::io::Error::from).doing("read", &path)
+}
+
+fn put_back(roots: &[PathBuf], kept: &Path, path: &Path) -> Result<(), QuarantineError> {
+    let under = roots.iter().find_map(|root| Some((root, path.strip_prefix(root).ok()?.to_str()?)));
+    let Some((root, below)) = under.filter(|(_, below)| !below.is_empty()) else {
+        let roots = roots.iter().map(|root| root.display().to_string()).collect();
+        return Err(QuarantineError::NotAllowed { pattern: path.display().to_string(), roots });
+    };
+    let (folders, name) = below.rsplit_once('/').unwrap_or(("", below));
+    let mut folder = Directory::open(root).doing("open", root)?;
+    for part in folders.split('/').filter(|part| !part.is_empty()) {
+        folder = folder.directory(part).doing("open the folder of", path)?;
+    }
+    let mut input = File::open(kept).doing("read", kept)?;
+    let facts = input.metadata().doing("read", kept)?;
+    let mut output = folder.create_file(name).doing("create", path)?;
+    let written = std::io::copy(&mut input, &mut output)
+        .and_then(|_| platform::give_facts(&facts, &output))
+        .and_then(|()| output.sync_all())
+        .and_then(|()| folder.sync());
+    if written.is_err() {
+        // Half a file is worse than none; the kept one is still there.
+        let _ = folder.remove_file(name);
+    }
+    Ok(written.doing("put back", path)?)
 }
 
 struct Search<'a> {
     layout: &'a Layout,
     sha256: &'a Digest,
+    by: &'a str,
     seen: usize,
-    taken: Vec<Taken>,
+    moved: Vec<Moved>,
 }
 
 impl Search<'_> {
@@ -90,9 +182,9 @@ impl Search<'_> {
         if !facts.regular || hash(&mut file).doing("read", path)? != *self.sha256 {
             return Ok(());
         }
-        let kept_as = self.keep(&mut file, path)?;
-        folder.remove_file(name).doing("delete", path)?;
-        self.taken.push(Taken { from: path.into(), kept_as });
+        let kept = self.keep(&mut file, path)?;
+        folder.remove_file(name).doing("take away", path)?;
+        self.moved.push(Moved { from: path.into(), to: kept });
         Ok(())
     }
 
@@ -110,10 +202,14 @@ impl Search<'_> {
         file.rewind().doing("read", path)?;
         let mut output = File::create(&copy).doing("create", &copy)?;
         std::io::copy(file, &mut output).doing("copy into", &copy)?;
+        let facts = file.metadata().doing("read", path)?;
+        platform::give_facts(&facts, &output).doing("set owner and permissions of", &copy)?;
         output.sync_all().doing("write to the disk", &copy)?;
-        let note = folder.join("was-at");
+        let note = folder.join("note.json");
+        let text = serde_json::to_vec(&Note { was_at: path.display().to_string(), by: self.by.into() });
+        let text = text.map_err(std::io::Error::from).doing("write", &note)?;
         let mut output = File::create(&note).doing("create", &note)?;
-        output.write_all(path.as_os_str().as_encoded_bytes()).doing("write", &note)?;
+        output.write_all(&text).doing("write", &note)?;
         output.sync_all().doing("write to the disk", &note)?;
         platform::sync_directory(&folder).doing("write to the disk", &folder)?;
         platform::sync_directory(&all).doing("write to the disk", &all)?;
@@ -160,6 +256,18 @@ fn matches(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn anywhere(roots: &[PathBuf]) -> Allowed<'_> {
+        Allowed { host: Path::new("/"), roots }
+    }
+
+    #[test]
+    fn paths_of_the_machine_lie_below_its_own_root() {
+        assert_eq!(on_host(Path::new("/mnt"), Path::new("/opt/a")), Path::new("/mnt/opt/a"));
+        assert_eq!(on_host(Path::new("/"), Path::new("/opt/a")), Path::new("/opt/a"));
+        assert_eq!(on_host(Path::new("/mnt"), Path::new("opt/a")), Path::new("opt/a"));
+    }
 
     #[test]
     fn patterns_match_within_one_part() {
@@ -187,21 +295,34 @@ mod tests {
         for (name, text) in [("C-291-1.sys", "zeros"), ("C-291-2.sys", "fine"), ("D-1.sys", "zeros")] {
             std::fs::write(drivers.join(name), text).unwrap();
         }
+        let permissions = std::fs::Permissions::from_mode(0o640);
+        std::fs::set_permissions(drivers.join("C-291-1.sys"), permissions).unwrap();
         std::os::unix::fs::symlink(drivers.join("D-1.sys"), drivers.join("C-291-3.sys")).unwrap();
         let roots = [base.join("drivers")];
         let bad = Digest::of(b"zeros");
         let pattern = |below: &str| base.join(below).display().to_string();
-        let taken = quarantine(&layout, &roots, &pattern("drivers/*/C-291*.sys"), &bad).unwrap();
+        let taken = quarantine(&layout, anywhere(&roots), &pattern("drivers/*/C-291*.sys"), &bad, "remedy 1").unwrap();
         assert_eq!(taken.iter().map(|t| t.from.clone()).collect::<Vec<_>>(), [drivers.join("C-291-1.sys")]);
-        assert_eq!(std::fs::read_to_string(&taken[0].kept_as).unwrap(), "zeros");
+        assert_eq!(std::fs::read_to_string(&taken[0].to).unwrap(), "zeros");
         assert!(drivers.join("C-291-2.sys").exists() && drivers.join("D-1.sys").exists());
-        let again = quarantine(&layout, &roots, &pattern("drivers/*/C-291*.sys"), &bad);
+        let again = quarantine(&layout, anywhere(&roots), &pattern("drivers/*/C-291*.sys"), &bad, "remedy 1");
         assert!(matches!(again, Err(QuarantineError::NoMatch { .. })), "{again:?}");
+        // It goes back to where it was, once, with its permissions; never over something else.
+        let back = restore(&layout, &roots, &bad).unwrap();
+        assert_eq!(back[0].to, drivers.join("C-291-1.sys"));
+        assert_eq!(std::fs::metadata(&back[0].to).unwrap().permissions().mode() & 0o777, 0o640);
+        let nothing = restore(&layout, &roots, &bad);
+        assert!(matches!(nothing, Err(QuarantineError::NothingKept { .. })), "{nothing:?}");
+        quarantine(&layout, anywhere(&roots), &pattern("drivers/*/C-291*.sys"), &bad, "remedy 2").unwrap();
+        assert!(restore(&layout, &[base.join("other")], &bad).is_err(), "the roots still count");
+        std::fs::write(drivers.join("C-291-1.sys"), "new").unwrap();
+        assert!(restore(&layout, &roots, &bad).is_err());
+        assert_eq!(std::fs::read_to_string(drivers.join("C-291-1.sys")).unwrap(), "new");
         for outside in ["guard/lock", "driversx/a"] {
-            let refused = quarantine(&layout, &roots, &pattern(outside), &bad);
+            let refused = quarantine(&layout, anywhere(&roots), &pattern(outside), &bad, "r");
             assert!(matches!(refused, Err(QuarantineError::NotAllowed { .. })), "{refused:?}");
         }
-        let climbs = quarantine(&layout, &roots, &pattern("drivers/../guard/x"), &bad);
+        let climbs = quarantine(&layout, anywhere(&roots), &pattern("drivers/../guard/x"), &bad, "r");
         assert!(matches!(climbs, Err(QuarantineError::Pattern { .. })), "{climbs:?}");
     }
 
@@ -216,7 +337,7 @@ mod tests {
         std::fs::write(base.join("outside/f"), "x").unwrap();
         std::os::unix::fs::symlink(base.join("outside"), base.join("root/in")).unwrap();
         let pattern = base.join("root/in/f").display().to_string();
-        let refused = quarantine(&layout, &[base.join("root")], &pattern, &Digest::of(b"x"));
+        let refused = quarantine(&layout, anywhere(&[base.join("root")]), &pattern, &Digest::of(b"x"), "r");
         assert!(matches!(refused, Err(QuarantineError::NoMatch { seen: 0, .. })), "{refused:?}");
         assert!(base.join("outside/f").exists());
     }

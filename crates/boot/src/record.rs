@@ -11,6 +11,7 @@ use staffel_core::{
     conditions::Memory,
     ids::Digest,
 };
+use staffel_statement::guard::RemedyOutcome;
 use std::collections::BTreeMap;
 
 const RECORD: &str = "record";
@@ -43,6 +44,12 @@ pub struct Record {
     /// Counts snapshots, so that no two have one folder.
     #[serde(default)]
     pub snapshot_count: u64,
+    /// Services of ours that a remedy keeps from running, with the reason.
+    #[serde(default)]
+    pub disabled: BTreeMap<String, String>,
+    /// How the latest remedies went, oldest first.
+    #[serde(default)]
+    pub remedies: Vec<RemedyOutcome>,
     /// What a later version wrote and this one does not know.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, serde_json::Value>,
@@ -61,6 +68,7 @@ impl Record {
     fn differs_from(&self, quiet: &Record) -> bool {
         let (a, b) = (&self.boot, &quiet.boot);
         (&a.last_known_good, &a.earlier, &a.mode, &a.denied) != (&b.last_known_good, &b.earlier, &b.mode, &b.denied)
+            || (&a.left, &a.floors, &self.disabled) != (&b.left, &b.floors, &quiet.disabled)
             || Memory { ages: BTreeMap::new(), ..self.memory.clone() }
                 != Memory { ages: BTreeMap::new(), ..quiet.memory.clone() }
     }
@@ -129,11 +137,12 @@ fn recover(lost: &RecordError, known_good: Option<&Record>) -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use staffel_core::boot::{Event, Generation, step};
+    use staffel_core::boot::{Event, Generation, Terms, step};
 
     fn on_trial() -> Record {
         let generation = |n: u8| Generation::of([("till".to_string(), Digest([n; 32]))].into());
-        let arm = |n| Event::Arm { generation: generation(n), rollout: 1, release: Digest([n; 32]), soak_ms: 0 };
+        let arm =
+            |n| Event::Arm { generation: generation(n), rollout: 1, release: Digest([n; 32]), terms: Terms::default() };
         let events = [arm(1), Event::Confirm { release: Digest([1; 32]) }, arm(2)];
         let boot = events.into_iter().fold(State::new(), |state, event| step(&state, event).state);
         Record { boot, trial_nonce: Some("ab".into()), ..Record::default() }

@@ -134,7 +134,14 @@ impl Guard {
     fn undeny(&mut self, unhalt: &Envelope) -> Reply {
         let before = self.verifier.memory.clone();
         match self.verifier.accept_unhalt(unhalt) {
-            Ok(unhalt) => {
+            Ok((_, false)) => match self.remember() {
+                Ok(()) => Reply::Done { why: "this halt is taken back; another one of the release stands".into() },
+                Err(error) => {
+                    self.verifier.memory = before;
+                    failed(format!("nothing was done: {error}"))
+                }
+            },
+            Ok((unhalt, true)) => {
                 let result = self.handle(Event::Undeny { release: unhalt.release });
                 if result.is_err() {
                     self.verifier.memory = before;
@@ -166,7 +173,10 @@ impl Guard {
         };
         let user = self.options.service_user.filter(|_| platform::is_root());
         let (probes, failures) = match self.slots.parts(&generation) {
-            Ok(parts) => probes::of(&self.slots, &generation, &parts, user),
+            Ok(mut parts) => {
+                parts.retain(|part| !self.record.disabled.contains_key(&part.name));
+                probes::of(&self.slots, &generation, &parts, user)
+            }
             Err(error) => (Vec::new(), vec![error.to_string()]),
         };
         Answer::Probe { probes, failures }

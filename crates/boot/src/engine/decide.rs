@@ -77,11 +77,20 @@ impl Guard {
             }
         }
         eprintln!("guard-ctl: {}", step.why);
-        self.set_timers(&next, is_start);
+        self.set_timers(&next, &step.effects, is_start);
         self.record = next;
+        let is = |wanted: fn(&Effect) -> bool| step.effects.iter().any(wanted);
+        if is(|effect| matches!(effect, Effect::Run(_))) && !is(|effect| matches!(effect, Effect::Wait { .. })) {
+            // Whoever chooses what runs wants it now.
+            self.supervisor.wait_until(0);
+        }
         for effect in step.effects {
             match effect {
                 Effect::Run(generation) => self.run(&generation),
+                Effect::Restart { service, after_ms } => {
+                    self.supervisor.restart_at(&service, platform::boot_time_ms().saturating_add(after_ms));
+                }
+                Effect::Wait { ms } => self.supervisor.wait_until(platform::boot_time_ms().saturating_add(ms)),
                 Effect::RunSafeMode => self.run_safe_mode(),
                 Effect::Collect => self.collect_due = true,
             }
@@ -99,6 +108,16 @@ impl Guard {
         Ok(())
     }
 
+    /// Changes the record outside of the boot state, and writes it with what the verifier remembers.
+    pub(super) fn note(&mut self, change: impl FnOnce(&mut Record)) -> Result<(), RecordError> {
+        let mut next = Record { memory: self.verifier.memory.clone(), ..self.record.clone() };
+        change(&mut next);
+        let written = self.write(&next).inspect_err(|error| self.unsaved = Some(error.to_string()));
+        // It holds for this run even if it could not be written.
+        self.record = next;
+        written
+    }
+
     /// Writes what the verifier remembers, if it is more than what is written.
     pub(super) fn remember(&mut self) -> Result<(), RecordError> {
         let next = Record { memory: self.verifier.memory.clone(), ..self.record.clone() };
@@ -114,25 +133,32 @@ impl Guard {
         self.ticked_ms = now;
     }
 
-    fn set_timers(&mut self, next: &Record, is_start: bool) {
+    fn set_timers(&mut self, next: &Record, effects: &[Effect], is_start: bool) {
+        let pause_ms = |effect: &Effect| match effect {
+            Effect::Restart { after_ms: ms, .. } | Effect::Wait { ms } => *ms,
+            _ => 0,
+        };
+        let pause_ms = effects.iter().map(pause_ms).max().unwrap_or(0);
         let now = platform::boot_time_ms();
         let before = &self.record.boot;
         match &next.boot.trial {
             // Time to start and to be heard, and then the soak time that two releasers signed.
             Some(trial) if before.trial.is_none() || is_start => {
-                let patience = self.options.trial_timeout_ms.saturating_add(trial.soak_ms);
+                let patience = self.options.trial_timeout_ms.saturating_add(trial.terms.soak_ms);
                 self.trial_until_ms = Some(now.saturating_add(patience));
             }
             Some(_) => {}
             None => self.trial_until_ms = None,
         }
         let boot = &next.boot;
-        let unsettled =
-            boot.trial.is_none() && boot.mode == Mode::Normal && (boot.crashes, boot.power_cycles) != (0, 0);
-        let more = (boot.crashes, boot.power_cycles) != (before.crashes, before.power_cycles);
+        let unsettled = boot.trial.is_none() && boot.mode == Mode::Normal && !boot.is_settled();
+        let more = (boot.crashes, boot.power_cycles, &boot.service_crashes)
+            != (before.crashes, before.power_cycles, &before.service_crashes);
         match unsettled {
             true if more || is_start || self.stable_at_ms.is_none() => {
-                self.stable_at_ms = Some(now.saturating_add(self.options.stable_after_ms));
+                // A pause is no time without a crash.
+                let stable_ms = self.options.stable_after_ms.saturating_add(pause_ms);
+                self.stable_at_ms = Some(now.saturating_add(stable_ms));
             }
             true => {}
             false => self.stable_at_ms = None,
@@ -150,7 +176,6 @@ impl Guard {
         }
         if past(self.stable_at_ms) {
             self.stable_at_ms = None;
-            self.supervisor.settle();
             self.act(Event::Stable);
         }
         if past(self.supervisor.next_due_ms()) {

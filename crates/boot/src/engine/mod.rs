@@ -17,6 +17,7 @@ use crate::{
     install::{self, InstallError, Pins},
     layout::Layout,
     platform::{self, Noted, User},
+    quarantine,
     record::{Keeper, Record},
     slots::Slots,
     socket,
@@ -53,6 +54,8 @@ pub struct Options {
     pub trial_timeout_ms: u64,
     /// A committed generation that ran this long without a crash is stable, milliseconds.
     pub stable_after_ms: u64,
+    /// Where the machine's own file system begins: remedies name files and roots as the machine does, below this.
+    pub host_root: PathBuf,
     /// Where remedies may take foreign files away.
     pub quarantine_roots: Vec<PathBuf>,
 }
@@ -68,6 +71,7 @@ impl Options {
             service_user: None,
             trial_timeout_ms: 600_000,
             stable_after_ms: 600_000,
+            host_root: "/".into(),
             quarantine_roots: Vec::new(),
         }
     }
@@ -147,8 +151,10 @@ pub fn serve(mut options: Options) -> Result<(), ServeError> {
     if options.root.to_str().is_none() {
         return Err(ServeError::Path(options.root));
     }
+    options.host_root = options.host_root.canonicalize().doing("find", &options.host_root)?;
     for root in &mut options.quarantine_roots {
-        *root = root.canonicalize().doing("find", root)?;
+        let on_host = quarantine::on_host(&options.host_root, root);
+        *root = on_host.canonicalize().doing("find", &on_host)?;
     }
     let layout = Layout::new(&options.root);
     let _lock =
@@ -289,7 +295,7 @@ impl Guard {
         eprintln!("guard-ctl: {name} {how}");
         self.note_processes();
         if name != AGENT {
-            self.act(Event::ServiceDied { service: format!("{name} ({how})") });
+            self.act(Event::ServiceDied { service: name.into(), how });
         }
     }
 

@@ -6,11 +6,11 @@ use super::{
 };
 use crate::{
     platform, preflight,
-    record::Snapshot,
+    record::{Record, Snapshot},
     slots::{Depth, Part, SlotError, Slots},
 };
 use staffel_core::{
-    boot::{Event, Generation, KEPT},
+    boot::{Event, Generation, KEPT, Patience, Terms},
     conditions::{Identity, Presented, Readiness, Refusal},
     ids::Digest,
     policy::EVERYBODY,
@@ -30,6 +30,8 @@ const NONCE_LIFE_MS: u64 = 120_000;
 pub(super) struct Prepared {
     pub release: Digest,
     name: String,
+    sequence: u64,
+    security_floor: u64,
     state: StateCompatibility,
     pub generation: Generation,
     /// What it was built on.
@@ -146,6 +148,10 @@ impl Guard {
         else {
             return Err(Reply::Refused { refusals: vec![Refusal::ReleaseMissing] });
         };
+        if let Some(why) = self.record.disabled.get(&core.name).filter(|_| release.service.is_some()) {
+            let why = vec![format!("the service {} is disabled: {why}; a remedy enables it again", core.name)];
+            return Err(Reply::Refused { refusals: vec![Refusal::PreflightFailed { why }] });
+        }
         let payload = envelope.payload().map_err(|error| failed(error.to_string()))?;
         let base = self.record.boot.last_known_good.clone();
         let mut releases = base.releases.clone();
@@ -182,6 +188,8 @@ impl Guard {
         self.prepared = Some(Prepared {
             release: plan.release.digest,
             name: plan.release.name,
+            sequence: plan.release.release.sequence,
+            security_floor: plan.release.release.security_floor,
             state: plan.release.release.state,
             generation: plan.generation,
             base: plan.base,
@@ -222,12 +230,17 @@ impl Guard {
             generation: prepared.generation.clone(),
             rollout: authorisation.rollout,
             release: prepared.release,
-            soak_ms: Profile::named(authorisation.profile).soak_ms,
+            terms: Terms {
+                soak_ms: Profile::named(authorisation.profile).soak_ms,
+                patience: Patience::of(authorisation.profile),
+                sequence: prepared.sequence,
+                security_floor: prepared.security_floor,
+            },
         };
         let result = self.handle_with(event, |record| {
             record.trial_nonce = Some(prepared.nonce.clone());
             if prepared.state == StateCompatibility::Snapshot {
-                push_snapshot(record, &prepared);
+                push_snapshot(record, &prepared.name, prepared.base.releases.get(&prepared.name), prepared.release);
             }
         });
         if result.is_ok() {
@@ -238,18 +251,19 @@ impl Guard {
     }
 }
 
-fn push_snapshot(record: &mut crate::record::Record, prepared: &Prepared) {
+/// Notes that the state of a release is to be copied before another one takes over.
+pub(super) fn push_snapshot(record: &mut Record, name: &str, before: Option<&Digest>, after: Digest) {
     record.snapshot_count += 1;
     record.snapshots.push(Snapshot {
-        folder: format!("{}-{}", prepared.name, record.snapshot_count),
-        name: prepared.name.clone(),
-        before: prepared.base.releases.get(&prepared.name).copied(),
-        after: prepared.release,
+        folder: format!("{name}-{}", record.snapshot_count),
+        name: name.into(),
+        before: before.copied(),
+        after,
     });
     // As many ways back as there are generations to go back to.
-    let of_name = record.snapshots.iter().filter(|snapshot| snapshot.name == prepared.name).count();
+    let of_name = record.snapshots.iter().filter(|snapshot| snapshot.name == name).count();
     if of_name > KEPT
-        && let Some(oldest) = record.snapshots.iter().position(|snapshot| snapshot.name == prepared.name)
+        && let Some(oldest) = record.snapshots.iter().position(|snapshot| snapshot.name == name)
     {
         record.snapshots.remove(oldest);
     }

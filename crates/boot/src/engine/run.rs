@@ -15,7 +15,9 @@ impl Guard {
     /// Makes a generation the running one. What fails here becomes an event; a trial is given up for anything, a
     /// committed generation is only left if it can't be made whole.
     pub(super) fn run(&mut self, generation: &Generation) {
-        let wanted: Vec<(String, Digest)> = generation.releases.iter().map(|(name, id)| (name.clone(), *id)).collect();
+        let mut wanted: Vec<(String, Digest)> =
+            generation.releases.iter().map(|(name, id)| (name.clone(), *id)).collect();
+        wanted.retain(|(name, _)| !self.record.disabled.contains_key(name));
         if self.record.boot.trial.is_none() {
             // On a way back, what failed is stopped before anything is read; on the way to a trial, what runs goes on
             // until the new slot is known to be whole.
@@ -34,7 +36,7 @@ impl Guard {
             self.slots.switch(Some(generation))?;
             supervise::plans(&self.slots, generation, &parts, user)
         });
-        let plans = match moved {
+        let mut plans = match moved {
             Ok(plans) => plans,
             Err(error) if self.record.boot.trial.is_some() => {
                 return self.pending.push_back(Event::Abort { why: error.to_string() });
@@ -45,6 +47,7 @@ impl Guard {
                 supervise::plans(&self.slots, generation, &parts, user).unwrap_or_default()
             }
         };
+        plans.retain(|plan| !self.record.disabled.contains_key(&plan.name));
         self.running = Some(generation.id);
         if !self.in_use.contains(generation) {
             self.in_use.push(generation.clone());
@@ -111,8 +114,8 @@ impl Guard {
         for failed in failed {
             eprintln!("guard-ctl: {}", failed.why);
             if failed.name != AGENT {
-                let service = format!("{} ({})", failed.name, failed.why);
-                self.pending.push_back(Event::ServiceDied { service });
+                let how = format!("can't be started: {}", failed.why);
+                self.pending.push_back(Event::ServiceDied { service: failed.name, how });
             }
         }
     }
@@ -129,6 +132,7 @@ impl Guard {
         let boot = &self.record.boot;
         let mut keep = vec![boot.last_known_good.clone(), Generation::empty()];
         keep.extend(boot.earlier.iter().cloned());
+        keep.extend(boot.left.iter().map(|left| left.generation.clone()));
         keep.extend(boot.trial.iter().map(|trial| trial.generation.clone()));
         keep.extend(self.prepared.iter().map(|prepared| prepared.generation.clone()));
         keep.extend(self.in_use.iter().cloned());

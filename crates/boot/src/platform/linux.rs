@@ -11,7 +11,7 @@ use std::{
     os::{
         fd::OwnedFd,
         unix::{
-            fs::{MetadataExt as _, PermissionsExt as _, chown, symlink},
+            fs::{MetadataExt as _, PermissionsExt as _, chown, fchown, symlink},
             net::{UnixListener, UnixStream},
             process::{CommandExt as _, ExitStatusExt as _},
         },
@@ -107,6 +107,48 @@ pub fn copy_owner(from: &std::fs::Metadata, to: &Path) -> io::Result<()> {
     set_mode(to, from.mode() & 0o7777)
 }
 
+/// Gives an open file the permission bits and, where root runs this, the owner of another.
+pub fn give_facts(from: &std::fs::Metadata, to: &File) -> io::Result<()> {
+    if is_root() {
+        fchown(to, Some(from.uid()), Some(from.gid()))?;
+    }
+    to.set_permissions(std::fs::Permissions::from_mode(from.mode() & 0o7777))
+}
+
+/// Stops a service of systemd and keeps anything from starting it.
+pub fn mask_service(name: &str) -> io::Result<()> {
+    systemctl(&["mask", "--now"], name)
+}
+
+/// Takes that back and starts it.
+pub fn unmask_service(name: &str) -> io::Result<()> {
+    systemctl(&["unmask"], name)?;
+    systemctl(&["start"], name)
+}
+
+fn systemctl(arguments: &[&str], name: &str) -> io::Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '@' | '\\');
+    // Neither an option nor a unit of another kind: a masked target or mount could be the end of the machine.
+    let kind_fits = name.rsplit_once('.').is_none_or(|(_, kind)| kind == "service");
+    if name.is_empty() || name.len() > 255 || name.starts_with('-') || !name.chars().all(plain) || !kind_fits {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} is no name of a service")));
+    }
+    if !Path::new("/run/systemd/system").exists() {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "no systemd runs on this machine"));
+    }
+    let unit = if name.ends_with(".service") { name.to_string() } else { format!("{name}.service") };
+    let output = Command::new("systemctl").args(["--quiet", "--no-ask-password"]).args(arguments).arg(unit).output()?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(format!(
+            "systemctl {} ended with {}: {}",
+            arguments.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        ))),
+    }
+}
+
 /// Takes the lock file for as long as the returned file lives; fails at once if another guard holds it.
 pub fn lock(path: &Path) -> io::Result<File> {
     let file = File::options().create(true).truncate(false).write(true).open(path)?;
@@ -159,6 +201,17 @@ impl Directory {
         }
         names.sort();
         Ok(names)
+    }
+
+    /// Creates a file in it that is not there yet.
+    pub fn create_file(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::openat(&self.0, name, flags, Mode::from_raw_mode(0o600))?))
+    }
+
+    /// Makes what was created and deleted in it survive a power cut.
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.0)?)
     }
 
     /// Deletes a file in it and waits until that survives a power cut.

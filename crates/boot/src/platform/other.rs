@@ -111,6 +111,18 @@ pub fn copy_owner(_from: &std::fs::Metadata, _to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+pub fn give_facts(_from: &std::fs::Metadata, _to: &File) -> io::Result<()> {
+    Ok(())
+}
+
+pub fn mask_service(_name: &str) -> io::Result<()> {
+    unsupported()
+}
+
+pub fn unmask_service(_name: &str) -> io::Result<()> {
+    unsupported()
+}
+
 pub fn lock(_path: &Path) -> io::Result<File> {
     unsupported()
 }
@@ -132,6 +144,14 @@ impl Directory {
     }
 
     pub fn names(&self) -> io::Result<Vec<String>> {
+        match self.0 {}
+    }
+
+    pub fn create_file(&self, _name: &str) -> io::Result<File> {
+        match self.0 {}
+    }
+
+    pub fn sync(&self) -> io::Result<()> {
         match self.0 {}
     }
 

@@ -1,6 +1,7 @@
 //! Processes of the service form: the services of the running generation, and the agent.
 //!
-//! Every process leads a group of its own, dies with the guard, and is started again with growing pauses. All of it is
+//! Every process leads a group of its own and dies with the guard. When a crashed service is started again is decided by
+//! `staffel_core::boot`; the agent, on which nothing depends, is started again here with growing pauses. All of it is
 //! called from one thread that lives as long as the guard. What must stay out: what a crash means.
 
 mod output;
@@ -20,11 +21,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// First pause before a crashed process is started again, milliseconds; doubles each time.
+/// First pause before a crashed agent is started again, milliseconds; doubles each time.
 const FIRST_PAUSE_MS: u64 = 250;
 /// Longest pause, milliseconds.
 const LONGEST_PAUSE_MS: u64 = 30_000;
-/// A process that ran this long starts again with the first pause, milliseconds.
+/// An agent that ran this long starts again with the first pause, milliseconds.
 const SETTLED_MS: u64 = 60_000;
 /// No service is waited for longer than this when it is stopped, whatever its release says: milliseconds.
 const LONGEST_STOP_MS: u64 = 60_000;
@@ -57,6 +58,8 @@ pub struct Supervisor {
     marker: String,
     ended: Ended,
     all: BTreeMap<String, Supervised>,
+    /// No service is started before, on the boot-time clock.
+    not_before_ms: u64,
 }
 
 /// A process that could not be started.
@@ -69,7 +72,7 @@ pub struct NotStarted {
 impl Supervisor {
     /// Supervises nothing yet. `marker` is the value of [`MARKER`] in every process.
     pub fn new(layout: Layout, marker: String, ended: Ended) -> Self {
-        Supervisor { layout, marker, ended, all: BTreeMap::new() }
+        Supervisor { layout, marker, ended, all: BTreeMap::new(), not_before_ms: 0 }
     }
 
     /// Stops every service that is not among `wanted`, in parallel. The agent is no service.
@@ -85,9 +88,11 @@ impl Supervisor {
     /// Starts what is wanted and neither runs nor waits for its next start.
     pub fn start(&mut self, wanted: Vec<ServicePlan>, now_ms: u64) -> Vec<NotStarted> {
         for plan in wanted {
-            let known = self.all.get(&plan.name).is_some_and(|has| has.release == plan.release);
-            if !known {
-                self.add(&plan.name, plan.release, plan.launch, plan.stop_timeout_ms, now_ms);
+            match self.all.get_mut(&plan.name).filter(|has| has.release == plan.release) {
+                None => self.add(&plan.name, plan.release, plan.launch, plan.stop_timeout_ms, now_ms),
+                // It crashed, and what followed from that was more than starting it again.
+                Some(has) if has.process.is_none() && has.due_ms.is_none() => has.due_ms = Some(now_ms),
+                Some(_) => {}
             }
         }
         self.start_due(now_ms)
@@ -119,7 +124,8 @@ impl Supervisor {
     pub fn start_due(&mut self, now_ms: u64) -> Vec<NotStarted> {
         let mut not_started = Vec::new();
         for (name, has) in &mut self.all {
-            if has.process.is_some() || has.due_ms.is_none_or(|due| due > now_ms) {
+            let not_before_ms = if name == AGENT { 0 } else { self.not_before_ms };
+            if has.process.is_some() || has.due_ms.is_none_or(|due| due.max(not_before_ms) > now_ms) {
                 continue;
             }
             match start_one(&self.layout, name, &has.launch, &self.ended) {
@@ -129,7 +135,7 @@ impl Supervisor {
                 }
                 Err(why) => {
                     has.last_exit = Some(why.to_string());
-                    has.pause(now_ms);
+                    has.ended(name, now_ms);
                     not_started.push(NotStarted { name: name.clone(), why });
                 }
             }
@@ -139,7 +145,24 @@ impl Supervisor {
 
     /// When [`Supervisor::start_due`] has something to do next.
     pub fn next_due_ms(&self) -> Option<u64> {
-        self.all.values().filter_map(|has| has.due_ms).min()
+        let due = |(name, has): (&String, &Supervised)| {
+            has.due_ms.map(|due| if name == AGENT { due } else { due.max(self.not_before_ms) })
+        };
+        self.all.iter().filter_map(due).min()
+    }
+
+    /// Starts a service again at this moment, on the boot-time clock, if it does not run.
+    pub fn restart_at(&mut self, name: &str, at_ms: u64) {
+        if let Some(has) = self.all.get_mut(name)
+            && has.process.is_none()
+        {
+            has.due_ms = Some(at_ms);
+        }
+    }
+
+    /// Starts no service before this moment, on the boot-time clock.
+    pub fn wait_until(&mut self, at_ms: u64) {
+        self.not_before_ms = at_ms;
     }
 
     /// Takes note that a process has ended by itself. `None` if it was stopped or replaced meanwhile.
@@ -153,7 +176,7 @@ impl Supervisor {
             has.crashes = 0;
         }
         has.last_exit = Some(how.clone());
-        has.pause(now_ms);
+        has.ended(name, now_ms);
         Some(how)
     }
 
@@ -194,11 +217,6 @@ impl Supervisor {
         self.keep_only(&[]);
     }
 
-    /// Forgets crashes: what runs has become stable.
-    pub fn settle(&mut self) {
-        self.all.values_mut().for_each(|has| has.crashes = 0);
-    }
-
     /// The services as a person sees them.
     pub fn status(&self) -> Vec<ServiceStatus> {
         let services = self.all.iter().filter(|(name, _)| *name != AGENT);
@@ -225,7 +243,11 @@ impl Supervisor {
 }
 
 impl Supervised {
-    fn pause(&mut self, now_ms: u64) {
+    fn ended(&mut self, name: &str, now_ms: u64) {
+        if name != AGENT {
+            self.due_ms = None;
+            return;
+        }
         let pause = FIRST_PAUSE_MS.saturating_mul(1 << self.crashes.min(16)).min(LONGEST_PAUSE_MS);
         self.crashes = self.crashes.saturating_add(1);
         self.due_ms = Some(now_ms.saturating_add(pause));

@@ -44,6 +44,67 @@ fn a_committed_crash_loop_ends_in_safe_mode_where_the_agent_goes_on() {
     assert!(!is_safe(&status));
 }
 
+/// Runs as long as its database, a file, is there; notes each start.
+fn needs_database(version: u64) -> Made {
+    let script = "echo start >> \"$1/starts\"; while [ -e \"$1/database\" ]; do sleep 0.02; done; exit 1";
+    Made::service("till", version, script)
+}
+
+fn starts(world: &World) -> usize {
+    fs::read_to_string(world.layout.states().join("till/starts")).unwrap_or_default().lines().count()
+}
+
+#[test]
+fn a_database_that_is_away_for_a_moment_takes_no_version_back_and_one_that_stays_away_can_be_mended() {
+    let mut world = World::running();
+    let (one, two) = (stays(1), needs_database(2));
+    world.commit(&one);
+    let database = world.layout.states().join("till/database");
+    fs::write(&database, "").unwrap();
+    let second = world.commit(&two).last_known_good;
+    assert!(matches!(world.ask(Command::OutcomeReported), Reply::Done { .. }));
+
+    // Away for four crashes, a kill -9 of everything among them: longer than three within seconds.
+    let before = starts(&world);
+    fs::remove_file(&database).unwrap();
+    wait_for("three crashes", || (starts(&world) >= before + 2).then_some(()));
+    world.kill();
+    world.start();
+    wait_for("another crash", || (starts(&world) >= before + 4).then_some(()));
+    fs::write(&database, "").unwrap();
+    world.wait_status("the second version again", |status| status.services.iter().any(|service| service.running));
+    assert_eq!(world.status().last_known_good, second, "it was given its time");
+
+    // Away for good: the generation is left, kept, marked and reported.
+    fs::remove_file(&database).unwrap();
+    let status = world.wait_status("the first version", |status| !status.left.is_empty());
+    assert_eq!(status.last_known_good.releases["till"], one.digest());
+    assert_eq!((&status.left[0].generation, status.left.len()), (&second, 1));
+    let outcome = status.outcome.expect("its rollout hears of it");
+    assert!(!outcome.committed && outcome.why.contains("till crashed 6 times"), "{}", outcome.why);
+    world.kill();
+    assert_eq!(world.start().left[0].generation, second, "the mark survives");
+
+    // The database is back, and an operator returns to what was left: it is whole, and nothing is marked any more.
+    fs::write(&database, "").unwrap();
+    let reply = world.remedy(1, Action::GoTo { generation: second.id }, &[16]);
+    assert!(matches!(reply, Reply::Done { .. }), "{reply:?}");
+    let status = world.status();
+    assert!(status.left.is_empty() && status.services[0].running);
+    world.assert_whole(&second, &[&two]);
+}
+
+#[test]
+fn the_next_release_of_the_same_name_goes_on_by_itself() {
+    let world = World::running();
+    world.commit(&stays(1));
+    fs::write(world.layout.states().join("till/database"), "").unwrap();
+    world.commit(&needs_database(2));
+    fs::remove_file(world.layout.states().join("till/database")).unwrap();
+    world.wait_status("the first version", |status| !status.left.is_empty());
+    assert!(world.commit(&stays(3)).left.is_empty());
+}
+
 #[test]
 fn safe_mode_survives_restarts_and_a_remedy_names_what_is_to_run() {
     let mut world = World::running();

@@ -41,7 +41,7 @@ fn with_both_copies_damaged_last_known_good_runs_and_never_the_trial() {
     let status = world.start();
     assert!(status.trial.is_none());
     world.assert_whole(&status.selected.unwrap(), &[&good]);
-    assert!(status.services[0].running);
+    world.wait_status("its service", |status| status.services[0].running);
     assert!(matches!(world.prepare(&stays(9)), Reply::Refused { .. }), "the denylist is not lost");
     world.commit(&stays(3));
 }

@@ -54,18 +54,52 @@ fn a_foreign_file_is_taken_away_in_safe_mode_by_two_operators_only() {
     assert!(drivers.join("C-291.sys").exists());
     let reply = world.remedy(3, action, &[16, 17]);
     let Reply::Done { why } = reply else { panic!("{reply:?}") };
-    assert!(why.contains("kept as"), "{why}");
+    assert!(why.contains("was moved to"), "{why}");
     assert!(!drivers.join("C-291.sys").exists());
+    let back = Action::RestoreFile { sha256: Digest::of(&[0; 512]) };
+    failed(world.remedy(5, back.clone(), &[17]));
+    assert!(matches!(world.remedy(6, back, &[16, 17]), Reply::Done { .. }));
+    assert_eq!(fs::read(drivers.join("C-291.sys")).unwrap(), [0; 512]);
+    // How each went is kept for the server, also across a kill; one operator too few is no remedy at all.
+    world.kill();
+    let went: Vec<_> = world.start().remedies.iter().map(|went| (went.sequence, went.done)).collect();
+    assert_eq!(went, [(1, true), (3, true), (6, true)]);
     let outside = Action::QuarantineFile { pattern: "/etc/passwd".into(), sha256: Digest::of(b"x") };
-    assert!(failed(world.remedy(4, outside, &[16, 17])).contains("--quarantine-root"));
+    assert!(failed(world.remedy(7, outside, &[16, 17])).contains("--quarantine-root"));
+}
+
+#[test]
+fn a_service_of_ours_is_disabled_until_two_operators_enable_it() {
+    let mut world = World::running();
+    world.commit(&stays(1));
+    let disable = Action::DisableService { name: "till".into() };
+    failed(world.remedy(1, disable.clone(), &[16]));
+    assert!(matches!(world.remedy(2, disable, &[16, 17]), Reply::Done { .. }));
+    assert!(world.status().services.is_empty());
+    world.kill();
+    let status = world.start();
+    assert!(status.services.is_empty(), "it stays off");
+    assert!(status.disabled["till"].contains("remedy 2 of case c1"), "{:?}", status.disabled);
+    // The next release of the same name could not prove itself, so it is not begun; others go on.
+    let Reply::Refused { refusals } = world.prepare(&stays(2)) else { panic!("it was prepared") };
+    assert!(refusals[0].to_string().contains("disabled"), "{refusals:?}");
+    world.commit(&Made::service("door", 1, "exec sleep 1000"));
+    assert!(matches!(world.remedy(3, Action::EnableService { name: "till".into() }, &[16, 17]), Reply::Done { .. }));
+    assert!(world.status().services.iter().all(|service| service.running));
+    assert_eq!(world.status().services.len(), 2);
+    world.commit(&stays(2));
 }
 
 #[test]
 fn foreign_services_and_modules_say_what_they_need() {
     let world = World::running();
-    let service = Action::DisableService { name: "falcon".into() };
+    // On a machine with systemd this would ask systemd, which knows no service of such a name.
+    let strange = Action::DisableService { name: "staffel-test-is-not-there".into() };
+    assert!(failed(world.remedy(1, strange, &[16, 17])).contains("no service staffel-test-is-not-there of ours"));
+    let option = Action::DisableService { name: "--root=/".into() };
+    assert!(failed(world.remedy(2, option, &[16, 17])).contains("is no name of a service"));
+    let target = Action::DisableService { name: "basic.target".into() };
+    assert!(failed(world.remedy(3, target, &[16, 17])).contains("is no name of a service"));
     let module = Action::DisableModule { name: "csagent".into() };
-    for (sequence, action) in [(1, service), (2, module)] {
-        assert!(failed(world.remedy(sequence, action, &[16, 17])).contains("firmware guard"));
-    }
+    assert!(failed(world.remedy(4, module, &[16, 17])).contains("firmware guard"));
 }

@@ -18,6 +18,7 @@ guard-ctl serve --root DIR [options] [--agent PROGRAM ARGUMENT...]
     --boot-id-file FILE       where the identity of the machine's boot stands, if the platform has none
     --trial-timeout-ms N      give a trial up that is not confirmed by then (600000)
     --stable-after-ms N       forget crashes of a committed generation after this long without one (600000)
+    --host-root DIR           where the machine's own file system begins; remedies name files below it (/)
     --quarantine-root DIR     where remedies may take foreign files away; may be given more than once
 
 guard-ctl status --root DIR [--json]    what runs, what is on trial, what is lacking
@@ -90,6 +91,7 @@ impl<I: Iterator<Item = OsString>> Arguments<I> {
             ("serve", "--service-user") => self.options.service_user = Some(self.user(option)?),
             ("serve", "--trial-timeout-ms") => self.options.trial_timeout_ms = self.number(option)?,
             ("serve", "--stable-after-ms") => self.options.stable_after_ms = self.number(option)?,
+            ("serve", "--host-root") => self.options.host_root = self.value(option)?.into(),
             ("serve", "--quarantine-root") => {
                 let root = self.value(option)?.into();
                 self.options.quarantine_roots.push(root);

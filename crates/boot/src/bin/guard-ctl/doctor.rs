@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 const COVERED: [&str; 6] = [
     "content and components that crash, hang until their trial ends, or fail their probes: back to last-known-good",
     "a change that takes the guard or the machine down: left after three starts, without network",
-    "a committed generation that crashes again and again: an earlier one, then safe mode with the agent",
+    "a committed generation that crashes for minutes: an earlier one, then safe mode with the agent",
     "slots that are incomplete or changed on disk: repaired from verified copies, or left",
     "power cuts at any moment: the record is written in one step, twice",
     "stolen server keys: every statement is verified here again",
@@ -16,7 +16,7 @@ const COVERED: [&str; 6] = [
 const NOT_COVERED: [&str; 3] = [
     "a kernel, initramfs or boot loader that does not start (this is the service form; the firmware guard covers them)",
     "a kernel that hangs, unless something else arms a hardware watchdog",
-    "software that Staffel did not install, beyond taking files away under --quarantine-root",
+    "software that Staffel did not install, beyond taking files away under --quarantine-root and masking services of systemd",
 ];
 
 /// The report.

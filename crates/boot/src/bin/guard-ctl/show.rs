@@ -42,6 +42,9 @@ pub fn status(status: &Status) -> String {
     for earlier in &status.earlier {
         line("earlier", generation(earlier));
     }
+    for left in &status.left {
+        line("left", format!("{}: {}", generation(&left.generation), left.why));
+    }
     if let Some(trial) = &status.trial {
         line("on trial", format!("rollout {}, {} starts left", trial.rollout, trial.tries_left));
     }
@@ -59,6 +62,13 @@ pub fn status(status: &Status) -> String {
         };
         let last = service.last_exit.as_ref().map(|how| format!(", last time it {how}")).unwrap_or_default();
         line("service", format!("{}: {runs}, {} starts{last}", service.name, service.starts));
+    }
+    for (name, by) in &status.disabled {
+        line("disabled", format!("service {name}, by {by}"));
+    }
+    for remedy in &status.remedies {
+        let how = if remedy.done { "carried out" } else { "not carried out" };
+        line("remedy", format!("{}: {how}: {}", remedy.sequence, remedy.why));
     }
     for why in &status.readiness.preflight {
         line("not ready", why.clone());
