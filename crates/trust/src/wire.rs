@@ -10,6 +10,8 @@
 //! | `POST /v1/checkin` | device | [`CheckIn`] -> [`CheckInReply`] |
 //! | `GET /v1/board` | device | [`Board`]: the same for everybody, cacheable |
 //! | `GET /v1/policy` | device | DSSE envelope of its customer's policy, 404 if there is none |
+//! | `POST /v1/inventory` | device, when the answer to a check-in asks for it | [`Inventory`] |
+//! | `POST /v1/remedied` | device | [`Remedied`]: how remedies went that came with a check-in |
 //! | `POST /v1/bye` | device | [`Bye`]: a clean shutdown, so that silence is no evidence |
 //! | `GET /repo/metadata/..`, `/repo/targets/..` | anybody | the TUF repository |
 //! | `GET /repo/blobs/{sha256}` | anybody | one file of a release, `Range` understood |
@@ -18,9 +20,11 @@ use serde::{Deserialize, Serialize};
 use staffel_core::{
     boot::{Mode, Outcome},
     conditions::Refusal,
+    foreign::Component,
     ids::{DeviceId, Digest},
+    recovery::Health,
 };
-use staffel_statement::Envelope;
+use staffel_statement::{Envelope, guard::RemedyOutcome};
 use std::collections::BTreeMap;
 
 /// TUF target path of a release's signed statement.
@@ -98,6 +102,17 @@ pub struct OnTrial {
     pub nonce: String,
 }
 
+/// "A permit that you gave me, or may have given me, is not used": this device runs what it ran before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declined {
+    pub rollout: u64,
+    pub release: Digest,
+    pub refusals: Vec<Refusal>,
+    /// Local trouble, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+}
+
 /// Why this device does nothing about a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Why {
@@ -129,12 +144,37 @@ pub struct CheckIn {
     pub on_trial: Option<OnTrial>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// Sent until it is noted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub declined: Vec<Declined>,
     /// Sent when it has changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<Vec<Why>>,
+    /// Digest of the foreign software that the device has ([`staffel_core::foreign::digest`]); sent at the first check-in
+    /// of a boot and when it has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<Digest>,
     /// Version of the board that the device has.
     #[serde(default)]
     pub board: u64,
+    /// The answer to [`CheckInReply::probe`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probed: Option<Probed>,
+}
+
+/// What the device measured because the server asked it to prove that it is well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probed {
+    /// The server's question, so that an old answer counts for nothing.
+    pub nonce: String,
+    #[serde(flatten)]
+    pub health: Health,
+}
+
+/// The foreign software of a device: sent only where nobody alike has sent it before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    pub components: Vec<Component>,
 }
 
 /// The answer to [`CheckIn`].
@@ -154,9 +194,18 @@ pub struct CheckInReply {
     pub receipt: Option<Envelope>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remedies: Vec<Envelope>,
+    /// Prove that you are well, and answer with this nonce in the next check-in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<String>,
     /// The outcome sent with this check-in is durable on the server.
     #[serde(default)]
     pub outcome_noted: bool,
+    /// The server does not know the inventory whose digest was sent: it wants the whole.
+    #[serde(default)]
+    pub inventory_wanted: bool,
+    /// What was declined with this check-in is durable on the server.
+    #[serde(default)]
+    pub declined_noted: bool,
 }
 
 /// A release on its way.
@@ -166,7 +215,8 @@ pub struct Offer {
     pub name: String,
     pub version: String,
     pub release: Digest,
-    /// How long a change must stay healthy before the guard commits it, milliseconds; 0 means the device's own default.
+    /// How long a change must stay healthy before the guard commits it, milliseconds; for people: a device goes by the
+    /// profile that two releasers signed.
     #[serde(default)]
     pub soak_ms: u64,
     pub authorisation: Envelope,
@@ -191,6 +241,12 @@ pub struct Board {
     /// The latest checkpoint of the log, witnessed where there is a witness.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
+}
+
+/// How remedies went. The server sends a remedy with every check-in until it has heard this.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Remedied {
+    pub outcomes: Vec<RemedyOutcome>,
 }
 
 /// A clean goodbye.
