@@ -10,7 +10,7 @@ use staffel_trust::{
         client::{Fetch, FetchError, Resource, Transport},
         path::percent_encode_path,
     },
-    wire::{Board, Bye, CheckIn, CheckInReply, Enrol, Enrolled, Problem, Renew},
+    wire::{Board, Bye, CheckIn, CheckInReply, Enrol, Enrolled, Inventory, Problem, Remedied, Renew},
 };
 
 /// Longest answer that is read: 64 MiB. A board with a thousand rollouts is far below.
@@ -105,8 +105,22 @@ impl Api {
 
     /// A clean goodbye.
     pub async fn bye(&self, request: &Bye) -> Result<(), ApiError> {
-        let operation = "saying goodbye";
-        let sent = self.http.post(format!("{}/v1/bye", self.base)).json(request).send().await;
+        self.tell("saying goodbye", "/v1/bye", request).await
+    }
+
+    /// The whole inventory, when the server asked for it.
+    pub async fn inventory(&self, request: &Inventory) -> Result<(), ApiError> {
+        self.tell("sending the inventory", "/v1/inventory", request).await
+    }
+
+    /// How remedies went.
+    pub async fn remedied(&self, request: &Remedied) -> Result<(), ApiError> {
+        self.tell("reporting remedies", "/v1/remedied", request).await
+    }
+
+    /// Says something to which there is no answer.
+    async fn tell(&self, operation: &'static str, path: &str, body: &impl serde::Serialize) -> Result<(), ApiError> {
+        let sent = self.http.post(format!("{}{path}", self.base)).json(body).send().await;
         let response = sent.map_err(|source| ApiError::Unreachable { operation, source })?;
         accepted(operation, response).await.map(|_| ())
     }

@@ -12,6 +12,7 @@ use staffel_core::{
     device::{self, SOAK_DEFAULT_MS},
     ids::{DeviceId, Digest},
     policy::CustomerPolicy,
+    profile::Profile,
     release::Kind,
 };
 use staffel_trust::{
@@ -332,14 +333,18 @@ impl Judge {
         );
         // Preparing is itself the preflight, so readiness is not judged before it.
         let ready = Readiness { has_last_known_good: true, trial_running: false, preflight: Vec::new(), nonce: None };
-        let urgent = matches!(&verified.authorisation, Presented::Verified(a) if a.is_urgent());
+        let (urgent, soak_ms) = match &verified.authorisation {
+            // What two releasers signed, not what the server says.
+            Presented::Verified(a) => (a.is_urgent(), Profile::named(a.profile).soak_ms),
+            _ => (false, SOAK_DEFAULT_MS),
+        };
         let kind = verified.contents.as_ref().map(|contents| contents.kind);
         device::Offer {
             rollout: offer.rollout,
             name: offer.name.clone(),
             release: offer.release,
             priority: priority(urgent, kind),
-            soak_ms: if offer.soak_ms == 0 { SOAK_DEFAULT_MS } else { offer.soak_ms },
+            soak_ms,
             standing,
             extent,
             refusals: verified.refusals(&identity, memory, &ready, false),
@@ -374,10 +379,9 @@ impl Judge {
         self.verifier.accept_receipt(envelope, self.device(), nonce)
     }
 
-    /// Takes a remedy once.
-    pub fn remedy(&mut self, envelope: &Envelope, now_ms: u64) -> Result<(), ActError> {
-        let device = self.device();
-        self.verifier.accept_remedy(envelope, device, now_ms).map(|_| ())
+    /// Whether a remedy is worth passing on. The guard, which carries it out, counts the sequences.
+    pub fn remedy(&self, envelope: &Envelope, now_ms: u64) -> Result<(), ActError> {
+        self.verifier.check_remedy(envelope, self.device(), now_ms).map(|_| ())
     }
 }
 

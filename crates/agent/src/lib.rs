@@ -14,6 +14,7 @@ pub mod directory;
 pub mod enrol;
 pub mod guard_client;
 pub mod https;
+pub mod inventory;
 pub mod jitter;
 pub mod judge;
 pub mod platform;

@@ -69,6 +69,12 @@ enum Command {
         /// Where the guard takes files from
         #[arg(long)]
         spool: PathBuf,
+        /// Where the machine's file system begins, for the inventory of foreign software
+        #[arg(long, default_value = "/")]
+        inventory_root: PathBuf,
+        /// File with the identity of this boot, where several machines share one kernel; else the kernel's own
+        #[arg(long)]
+        boot_id_file: Option<PathBuf>,
     },
     /// Say what this device does and why.
     Status {
@@ -119,12 +125,18 @@ fn run() -> anyhow::Result<()> {
             println!("for `guard-ctl init`: {}", directory.installation().display());
             Ok(())
         }
-        Command::Run { server, dir, guard_socket, spool } => {
+        Command::Run { server, dir, guard_socket, spool, inventory_root, boot_id_file } => {
             std::fs::create_dir_all(&spool).with_context(|| format!("creating {}", spool.display()))?;
             let directory = Directory::new(&dir);
             directory.create()?;
-            let options = Options { server, directory, guard_socket, spool };
-            let boot_id = platform::boot_id();
+            let options = Options { server, directory, guard_socket, spool, inventory_root };
+            let boot_id = match boot_id_file {
+                Some(file) => {
+                    let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+                    text.trim().to_string()
+                }
+                None => platform::boot_id(),
+            };
             // No thread may be older than the sandbox: the runtime is made afterwards.
             let lacking = platform::sandbox(&run::allowed(&options));
             runtime()?.block_on(run::run(options, boot_id, lacking))?;

@@ -2,7 +2,9 @@
 
 use super::{
     Options, RunError,
+    foreign::Foreign,
     renew::{self, Renewal},
+    repair::{self, Repairs},
     work::{Done, Purpose, Work},
 };
 use crate::{
@@ -25,7 +27,7 @@ use staffel_trust::{
         Envelope,
         guard::{Command, Installation, Reply, Status},
     },
-    wire::Why,
+    wire::{Probed, Why},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -50,6 +52,7 @@ pub struct Agent {
     pub(super) api: Api,
     pub(super) time: SharedTime,
     pub(super) renewal: Renewal,
+    pub(super) repairs: Repairs,
     kept: Kept,
     saved_at_ms: u64,
     pub(super) jitter: Jitter,
@@ -59,6 +62,8 @@ pub struct Agent {
     done: UnboundedReceiver<Done>,
     fetching: Option<(Change, tokio::task::AbortHandle)>,
     probing: bool,
+    /// What was measured for the server's last question.
+    pub(super) probed: Option<Probed>,
     pub(super) permit: Option<Envelope>,
     pub(super) receipt: Option<Envelope>,
     /// Rollout, how old the guard took its authorisation to be, and when it said so on the running clock.
@@ -75,6 +80,7 @@ pub struct Agent {
     pub(super) last_words: Vec<Why>,
     /// The policy sequence that was last fetched for, so that a server with an older one is not asked each time.
     pub(super) policy_asked: Option<u64>,
+    pub(super) foreign: Foreign,
     pub(super) problems: BTreeMap<&'static str, String>,
     lacking: Vec<String>,
     written: Option<AgentStatus>,
@@ -107,6 +113,7 @@ impl Agent {
         Ok(Agent {
             api: Api::new(connected.http, &server),
             renewal: Renewal::new(connected.certificate),
+            repairs: Repairs::default(),
             state: State::new(remembered),
             jitter: Jitter::from_system(),
             options,
@@ -122,6 +129,7 @@ impl Agent {
             done,
             fetching: None,
             probing: false,
+            probed: None,
             permit: None,
             receipt: None,
             guard_age: None,
@@ -133,6 +141,7 @@ impl Agent {
             why_sent: None,
             last_words: Vec::new(),
             policy_asked: None,
+            foreign: Foreign::default(),
             problems: BTreeMap::new(),
             lacking,
             written: None,
@@ -150,6 +159,7 @@ impl Agent {
             if !self.checking_in && now >= self.check_in_at_ms {
                 self.begin_check_in();
             }
+            self.look_for_foreign();
             self.write_status();
             let mut wake = now.saturating_add(IDLE_MS).min(self.state.wake_at_ms().unwrap_or(u64::MAX));
             if !self.checking_in {
@@ -355,6 +365,7 @@ impl Agent {
                     self.take_reply(purpose, reply);
                 }
                 self.take_status(status.map(|status| *status));
+                self.tell_remedied();
             }
             Done::Probed { change, result } => {
                 self.probing = false;
@@ -370,12 +381,19 @@ impl Agent {
                     Err(error) => tracing::debug!("probing: {}", chain(&error)),
                 }
             }
+            Done::Measured { probed } => self.probed = Some(probed),
             Done::CheckedIn { asked, why, result } => self.take_check_in(asked, why, result),
+            Done::Remedied { sequences, result } => self.take_told(&sequences, result),
             Done::Renewed { result } => self.take_renewal(result),
+            Done::Inventoried { result } => self.take_inventory(result),
+            Done::InventorySent { result } => self.inventory_sent(result),
         }
     }
 
     fn take_reply(&mut self, purpose: Purpose, reply: Result<Reply, GuardError>) {
+        if let Purpose::Repair(sequence) = purpose {
+            return self.take_repair(sequence, reply);
+        }
         let reply = reply.unwrap_or_else(|error| Reply::Failed { why: chain(&error) });
         let event = match (purpose, reply) {
             (Purpose::Prepare(change), Reply::Prepared { release, nonce, age_ms }) if release == change.release => {
@@ -448,6 +466,8 @@ impl Agent {
             let contents = self.judge.contents(release);
             files.extend(contents.iter().flat_map(|contents| contents.files.iter().map(|file| file.sha256)));
         }
+        // Their probes are asked for again when the server wants proof.
+        releases.extend(self.state.running.values().copied());
         if self.fetching.is_none() {
             blobs::clean(&self.options.spool, &files);
             self.judge.forget_all_but(&releases);
@@ -460,6 +480,7 @@ impl Agent {
         problems.extend(self.time().problem(wall_ms(), platform::running_ms()));
         problems.extend(self.lacking.iter().map(|line| format!("the agent's sandbox: {line}")));
         problems.extend(self.guard.iter().flat_map(|guard| guard.lacking.iter().cloned()));
+        problems.extend(self.guard.iter().flat_map(repair::ways_back));
         problems
     }
 

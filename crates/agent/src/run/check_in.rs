@@ -8,11 +8,11 @@ use crate::{api::ApiError, chain, platform, status::Contact};
 use staffel_core::{
     boot::Mode,
     conditions::{Readiness, Refusal},
-    device::{Ask, Event},
+    device::{self, Ask, Event},
 };
 use staffel_trust::{
-    statement::{Envelope, guard::Command},
-    wire::{Board, Bye, CheckIn, OnTrial, Ready, Why},
+    statement::Envelope,
+    wire::{Board, Bye, CheckIn, Declined, OnTrial, Ready, Why},
 };
 use std::time::Duration;
 
@@ -66,8 +66,11 @@ impl Agent {
                 nonce,
             }),
             outcome: asked.outcome.clone(),
+            declined: asked.declined.iter().cloned().map(declined).collect(),
             why: (self.why_sent.as_ref() != Some(&why)).then_some(why),
+            inventory: self.foreign.unsent(),
             board: self.judge.board_version(),
+            probed: self.probed.clone(),
         };
         let policy = self.policy_asked.unwrap_or(self.judge.policy_sequence);
         self.checking_in = true;
@@ -113,7 +116,9 @@ impl Agent {
                     self.why_sent = why;
                     self.last_words.clear();
                 }
+                self.measure(answer.reply.probe.clone());
                 self.problem("refused", None);
+                self.foreign_told(answer.reply.inventory_wanted, cadence);
                 let server_ms = answer.reply.server_ms;
                 self.take_answer(asked, *answer);
                 self.renew_if_due(server_ms);
@@ -135,6 +140,7 @@ impl Agent {
                 self.contact = Contact::Gone { failures, why };
                 // Whoever answers next may be another one, or have forgotten it.
                 self.why_sent = None;
+                self.foreign.tell_again();
                 self.event(Event::CheckInFailed);
             }
         }
@@ -163,9 +169,7 @@ impl Agent {
             None => {}
         }
         self.judge_offers();
-        for remedy in reply.remedies {
-            self.take_remedy(remedy);
-        }
+        self.take_remedies(reply.remedies);
         if let Some(permit) = reply.permit {
             self.take_permit(&asked, permit);
         }
@@ -177,6 +181,11 @@ impl Agent {
         {
             self.event(Event::OutcomeNoted { rollout: outcome.rollout });
         }
+        if reply.declined_noted {
+            for declined in asked.declined {
+                self.event(Event::DeclineNoted { rollout: declined.change.rollout });
+            }
+        }
     }
 
     fn take_board(&mut self, board: Board) {
@@ -186,6 +195,7 @@ impl Agent {
             Ok(news) => {
                 // A server that was started again has forgotten what it was told, and shows it by another board.
                 self.why_sent = None;
+                self.foreign.tell_again();
                 words.retain(|why| !why.refusals.is_empty() && self.judge.offer(why.rollout).is_none());
                 self.last_words = words;
                 let problems = news.problems.join("; ");
@@ -199,17 +209,6 @@ impl Agent {
                     self.work.guard(Purpose::PassOn, Some(command));
                 }
             }
-        }
-    }
-
-    fn take_remedy(&mut self, remedy: Envelope) {
-        let now_ms = self.now_ms();
-        match self.judge.remedy(&remedy, now_ms) {
-            Ok(()) => {
-                self.save(false);
-                self.work.guard(Purpose::PassOn, Some(Command::Remedy { remedy }));
-            }
-            Err(error) => tracing::warn!("a remedy was not carried out: {error}"),
         }
     }
 
@@ -254,4 +253,9 @@ impl Agent {
             Err(_) => tracing::warn!("the server did not answer the goodbye in time"),
         }
     }
+}
+
+fn declined(declined: device::Declined) -> Declined {
+    let device::Declined { change, refusals, problems } = declined;
+    Declined { rollout: change.rollout, release: change.release, refusals, problems }
 }

@@ -2,17 +2,21 @@
 //!
 //! One thread, one loop, three sources of events: time, finished work, the wish to end. Work that takes long (downloads,
 //! the guard, the server) runs beside the loop and reports back, so that a slow download never silences the device.
-//! `agent` holds the state and feeds events, `check_in` speaks with the server, `renew` keeps the certificate good, `work`
-//! is what runs beside.
+//! `agent` holds the state and feeds events, `check_in` speaks with the server, `health` proves that the device is
+//! well when the server asks, `renew` keeps the certificate good, `work` is what runs beside.
 
 mod agent;
 mod check_in;
+mod foreign;
+mod health;
 mod renew;
+mod repair;
 mod work;
 
 use crate::{
     directory::{Directory, FileError},
     https::HttpsError,
+    inventory,
     judge::JudgeError,
     platform::{Allowed, Termination},
 };
@@ -29,6 +33,8 @@ pub struct Options {
     pub guard_socket: PathBuf,
     /// Where the guard takes files from.
     pub spool: PathBuf,
+    /// Where the machine's file system begins, for the inventory of foreign software.
+    pub inventory_root: PathBuf,
 }
 
 /// Why the agent can't run.
@@ -48,7 +54,7 @@ pub enum RunError {
 pub fn allowed(options: &Options) -> Allowed {
     let folder = options.guard_socket.parent().map(PathBuf::from).unwrap_or_default();
     Allowed {
-        read: Vec::new(),
+        read: inventory::reads(&options.inventory_root),
         write: vec![options.directory.root().to_owned(), options.spool.clone()],
         sockets: vec![folder],
     }

@@ -3,30 +3,38 @@
 //! Whatever involves the guard holds one lock until its result is in the channel, so results arrive in the order in
 //! which the guard acted, and a status never overtakes the command before it.
 
-use super::renew::{self, Connected, RenewError};
+use super::{
+    foreign::Looked,
+    renew::{self, Connected, RenewError},
+};
 use crate::{
     api::{Api, ApiError},
     directory::Directory,
     guard_client::{GuardClient, GuardError},
     https::SharedTime,
+    inventory::{self, Hashes},
     probe,
     statements::{self, FetchError, Source, Statements, Wanted},
 };
-use staffel_core::device::{Ask, Change};
+use staffel_core::{
+    device::{Ask, Change},
+    foreign::digest,
+};
 use staffel_trust::{
     statement::{
         Envelope,
         guard::{Command, Reply, Status},
         predicate::Release,
     },
-    wire::{Board, CheckIn, CheckInReply, Why},
+    wire::{Board, CheckIn, CheckInReply, Inventory, Probed, Remedied, Why},
 };
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{Mutex, mpsc::UnboundedSender};
 
 /// One check-in with board and policy takes no longer; a server that answers a byte a minute must not silence a device.
 const PATIENCE: Duration = Duration::from_secs(120);
 const CHECKING_IN: &str = "checking in";
+const SENDING: &str = "sending the inventory";
 const RENEWING: &str = "renewing the device's certificate";
 
 /// What a command to the guard was for.
@@ -38,8 +46,10 @@ pub(super) enum Purpose {
     Arm(Change),
     /// Confirm or abort.
     End(Change),
-    /// A statement for the guard: halt, keyring, remedy.
+    /// A statement for the guard: halt, keyring.
     PassOn,
+    /// The remedy with this sequence.
+    Repair(u64),
     OutcomeReported,
 }
 
@@ -56,11 +66,41 @@ pub(super) struct Answer {
 /// Something ended.
 #[derive(Debug)]
 pub(super) enum Done {
-    Fetched { change: Change, result: Result<Statements, FetchError> },
-    Guard { purpose: Purpose, reply: Option<Result<Reply, GuardError>>, status: Result<Box<Status>, GuardError> },
-    Probed { change: Change, result: Result<Vec<String>, GuardError> },
-    CheckedIn { asked: Ask, why: Option<Vec<Why>>, result: Result<Box<Answer>, ApiError> },
-    Renewed { result: Result<Connected, RenewError> },
+    Fetched {
+        change: Change,
+        result: Result<Statements, FetchError>,
+    },
+    Guard {
+        purpose: Purpose,
+        reply: Option<Result<Reply, GuardError>>,
+        status: Result<Box<Status>, GuardError>,
+    },
+    Probed {
+        change: Change,
+        result: Result<Vec<String>, GuardError>,
+    },
+    Measured {
+        probed: Probed,
+    },
+    CheckedIn {
+        asked: Ask,
+        why: Option<Vec<Why>>,
+        result: Result<Box<Answer>, ApiError>,
+    },
+    /// The server was told how these remedies went.
+    Remedied {
+        sequences: Vec<u64>,
+        result: Result<(), ApiError>,
+    },
+    Renewed {
+        result: Result<Connected, RenewError>,
+    },
+    Inventoried {
+        result: Option<Box<Looked>>,
+    },
+    InventorySent {
+        result: Result<(), ApiError>,
+    },
 }
 
 /// Starts work and tells the loop when it ended.
@@ -153,6 +193,18 @@ impl Work {
         });
     }
 
+    /// Tells the server how remedies went.
+    pub fn remedied(&self, api: Api, word: Remedied) {
+        let operation = "reporting remedies";
+        let sequences: Vec<u64> = word.outcomes.iter().map(|outcome| outcome.sequence).collect();
+        let silent = |seconds| Err(ApiError::Silent { operation, seconds });
+        let report = self.report(Done::Remedied { sequences: sequences.clone(), result: silent(0) });
+        tokio::spawn(async move {
+            let told = tokio::time::timeout(PATIENCE, api.remedied(&word)).await;
+            report.end(Done::Remedied { sequences, result: told.unwrap_or_else(|_| silent(PATIENCE.as_secs())) });
+        });
+    }
+
     /// Gets a certificate that ends after `until_ms` and writes it into the device's folder.
     pub fn renew(&self, api: Api, folder: Directory, time: SharedTime, until_ms: u64) {
         let silent = |seconds| Err(ApiError::Silent { operation: RENEWING, seconds }.into());
@@ -160,6 +212,27 @@ impl Work {
         tokio::spawn(async move {
             let renewed = tokio::time::timeout(PATIENCE, renew::renew(&api, &folder, time, until_ms)).await;
             report.end(Done::Renewed { result: renewed.unwrap_or_else(|_| silent(PATIENCE.as_secs())) });
+        });
+    }
+}
+
+impl Work {
+    /// Looks at the machine's foreign software, with what is known from the last look.
+    pub fn inventory(&self, root: PathBuf, mut hashes: Hashes) {
+        let report = self.report(Done::Inventoried { result: None });
+        tokio::task::spawn_blocking(move || {
+            let (components, problems) = inventory::collect(&root, &mut hashes);
+            let looked = Looked { digest: digest(&components), components, problems, hashes };
+            report.end(Done::Inventoried { result: Some(Box::new(looked)) });
+        });
+    }
+
+    pub fn send_inventory(&self, api: Api, inventory: Inventory) {
+        let silent = |seconds| Err(ApiError::Silent { operation: SENDING, seconds });
+        let report = self.report(Done::InventorySent { result: silent(0) });
+        tokio::spawn(async move {
+            let sent = tokio::time::timeout(PATIENCE, api.inventory(&inventory)).await;
+            report.end(Done::InventorySent { result: sent.unwrap_or_else(|_| silent(PATIENCE.as_secs())) });
         });
     }
 }

@@ -63,7 +63,7 @@ impl FakeGuard {
                 let Some((generation, rollout, release)) = self.prepared.take() else {
                     return Reply::Failed { why: "nothing is prepared".into() };
                 };
-                self.step(Event::Arm { generation, rollout, release, soak_ms: 0 })
+                self.step(Event::Arm { generation, rollout, release, terms: boot::Terms::default() })
             }
             Command::Arm { .. } => Reply::Failed { why: "no permit".into() },
             Command::Confirm { receipt } => {

@@ -192,9 +192,11 @@ impl Mock {
             online(Receipt { device: self.device, rollout, release, nonce })
         });
         let outcome_noted = request.outcome.is_some();
+        let declined_noted = !request.declined.is_empty();
         self.outcomes.extend(request.outcome.clone());
         self.check_ins.push(request);
         Answer::json(&CheckInReply {
+            probe: None,
             server_ms: now,
             cadence_ms: 100,
             board: self.board.version,
@@ -203,6 +205,8 @@ impl Mock {
             receipt,
             remedies: Vec::new(),
             outcome_noted,
+            inventory_wanted: false,
+            declined_noted,
         })
     }
 }
@@ -316,6 +320,7 @@ impl World {
             directory: self.directory(),
             guard_socket: self.folder.path().join("guard.sock"),
             spool: self.folder.path().join("spool"),
+            inventory_root: self.folder.path().join("host"),
         };
         Agent::open(options, "boot-1".into(), Vec::new()).unwrap()
     }
@@ -386,7 +391,7 @@ fn authorise(release: Digest) -> Envelope {
         release,
         log_root: Digest::of(b"root"),
         unit: Unit::Device,
-        profile: ProfileName::Standard,
+        profile: ProfileName::Demo,
         start_ms,
         not_after_ms: start_ms + 86_400_000,
         ceiling: vec![CeilingStep { age_ms: 0, share: Share::ALL }],
@@ -423,7 +428,7 @@ fn publish(folder: &TempDir, port: u16) -> (PathBuf, Digest) {
         configuration: Vec::new(),
         passed_tests: vec!["start".into()],
         failed_tests: Vec::new(),
-        header: Header::default(),
+        header: Header { expires_ms: u64::MAX, ..Header::default() },
         attestation: GateAttestation {
             release: digest,
             passed: true,
