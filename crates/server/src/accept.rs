@@ -2,9 +2,8 @@
 
 use crate::{
     config::{EdgeConfig, milliseconds},
-    edge::Edge,
     identity::{Peer, PeerCertificate},
-    metrics::Present,
+    metrics::{Metrics, Present},
     stall::Stall,
 };
 use axum::Router;
@@ -32,15 +31,18 @@ use tower::ServiceExt;
 const MAX_HEAD: usize = 32 << 10;
 const MAX_HEADERS: usize = 64;
 
+/// What connections are taken up with.
+#[derive(Clone)]
+pub(crate) struct Accepting {
+    pub acceptor: TlsAcceptor,
+    pub config: Arc<EdgeConfig>,
+    pub metrics: Arc<Metrics>,
+}
+
 /// Serves until `stop` becomes true, then lets what runs finish for at most `drain_ms`.
-pub(crate) async fn run(
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    router: Router,
-    edge: Arc<Edge>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let room = Arc::new(Semaphore::new(edge.config.max_connections.min(Semaphore::MAX_PERMITS)));
+pub(crate) async fn run(listener: TcpListener, accepting: Accepting, router: Router, mut stop: watch::Receiver<bool>) {
+    let Accepting { config, metrics, .. } = &accepting;
+    let room = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
     let graceful = GracefulShutdown::new();
     let mut tasks = JoinSet::new();
     loop {
@@ -61,17 +63,16 @@ pub(crate) async fn run(
             }
         };
         let connection = Connection {
-            acceptor: acceptor.clone(),
+            accepting: accepting.clone(),
             router: router.clone(),
-            edge: edge.clone(),
             watcher: graceful.watcher(),
-            _open: Present::new(&edge.metrics, |metrics| &metrics.connections),
+            _open: Present::new(metrics, |metrics| &metrics.connections),
             _permit: permit,
         };
         tasks.spawn(connection.serve(stream, address));
     }
     drop(listener);
-    let drain = milliseconds(edge.config.drain_ms);
+    let drain = milliseconds(config.drain_ms);
     if timeout(drain, graceful.shutdown()).await.is_err() {
         tracing::warn!(left = tasks.len(), "connections did not finish in time and are cut");
     }
@@ -88,9 +89,8 @@ async fn accept(
 }
 
 struct Connection {
-    acceptor: TlsAcceptor,
+    accepting: Accepting,
     router: Router,
-    edge: Arc<Edge>,
     watcher: Watcher,
     _open: Present,
     _permit: OwnedSemaphorePermit,
@@ -98,14 +98,13 @@ struct Connection {
 
 impl Connection {
     async fn serve(self, stream: TcpStream, address: SocketAddr) {
-        let config = &self.edge.config;
+        let Accepting { acceptor, config, metrics } = &self.accepting;
         // Answers are small; waiting to fill a packet would only delay them.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
-        let metrics = &self.edge.metrics;
         let stream = Stall::new(stream, milliseconds(config.stall_timeout_ms), metrics.clone());
-        let handshake = timeout(milliseconds(config.handshake_timeout_ms), self.acceptor.accept(stream)).await;
+        let handshake = timeout(milliseconds(config.handshake_timeout_ms), acceptor.accept(stream)).await;
         let stream = match handshake {
             Ok(Ok(stream)) => stream,
             failed => {

@@ -1,13 +1,22 @@
 //! What operators, the command line and pages see: operator API `/api/v1`, JSON. What must stay out: how it is computed.
 
+mod notices;
+mod recovery;
+mod sites;
+
+pub use notices::*;
+pub use recovery::*;
+pub use sites::*;
+
 use serde::{Deserialize, Serialize};
 use staffel_core::{
     conditions::Refusal,
+    foreign::{self, FileHash},
     ids::{DeviceId, Digest},
     profile::Profile,
 };
 use staffel_trust::{
-    statement::{Envelope, predicate::Release},
+    statement::{Envelope, PublicKey, predicate::Release},
     wire::Why,
 };
 use std::collections::BTreeMap;
@@ -108,6 +117,9 @@ pub struct RolloutView {
     pub confirmed: u64,
     pub failed: u64,
     pub silent: u64,
+    /// Permits that came back unused.
+    #[serde(default)]
+    pub withdrawn: u64,
     /// The evidence against the release; it holds and halts at the two limits.
     pub ln_e: f64,
     pub ln_hold: f64,
@@ -138,7 +150,7 @@ pub struct DeviceView {
     pub site: String,
     pub os_build: String,
     pub hardware_model: String,
-    /// `alive`, `silent`, `left` (said goodbye), `never-seen`.
+    /// `alive`, `silent`, `left` (said goodbye), `never-seen`, `retired`.
     pub presence: String,
     pub last_seen_ms: Option<u64>,
     /// `normal` or `safe`, with the reason.
@@ -156,6 +168,66 @@ pub struct DeviceWhy {
     pub device: DeviceView,
     /// One for each rollout that the device knows of or that knows of the device.
     pub rollouts: Vec<DeviceWhyRollout>,
+    /// Signed acts of repair that it was sent, oldest first.
+    #[serde(default)]
+    pub remedies: Vec<RemedyView>,
+}
+
+/// `POST /api/v1/remedies` answers one, `GET` all: a signed act of repair, and what became of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RemedyView {
+    pub device: DeviceId,
+    /// `customer/site/name`.
+    pub name: String,
+    pub sequence: u64,
+    pub case: String,
+    /// In words.
+    pub action: String,
+    /// Who sent it.
+    pub by: String,
+    pub sent_ms: u64,
+    pub expires_ms: u64,
+    /// `waiting`, `done`, `failed`, `expired`.
+    pub state: String,
+    /// The guard's words on what it did, or what it is waited for.
+    pub why: String,
+    pub answered_ms: Option<u64>,
+}
+
+/// `GET /api/v1/devices/{id}/remedies`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeviceRemedies {
+    pub device: DeviceId,
+    /// What operators sign into the next remedy.
+    pub next_sequence: u64,
+    pub now_ms: u64,
+    pub remedies: Vec<RemedyView>,
+}
+
+/// `GET /api/v1/rollouts/{id}/unhalt`: what two releasers sign.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NextUnhalt {
+    pub rollout: u64,
+    pub release: Digest,
+    /// The halts that stand against the release; each is taken back by a statement of its own.
+    pub halts: Vec<Digest>,
+    pub now_ms: u64,
+}
+
+/// `POST /api/v1/rollouts/{id}/unhalt`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Unhalting {
+    /// Why; it stands in the log with the person's name.
+    pub why: String,
+    /// One for each halt, each signed by two releasers.
+    pub unhalts: Vec<Envelope>,
+}
+
+/// `PUT /api/v1/tenants/{tenant}/keys`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TenantKeys {
+    /// The keys that the customer's devices have pinned, 64 hex digits each.
+    pub keys: Vec<PublicKey>,
 }
 
 /// Why a device does nothing about a rollout.
@@ -182,12 +254,55 @@ impl DeviceWhyRollout {
     }
 }
 
+/// A piece of foreign software on a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SoftwareView {
+    #[serde(flatten)]
+    pub component: foreign::Component,
+    /// If it came in the last day: when the server heard of it.
+    pub arrived_ms: Option<u64>,
+}
+
+/// `GET /api/v1/devices/{id}/software`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceSoftware {
+    pub device: DeviceId,
+    pub software: Vec<SoftwareView>,
+}
+
+/// `GET /api/v1/software/suspects`: foreign software that looks like the cause of trouble.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SuspectView {
+    /// Of the entry in the log.
+    pub position: u64,
+    pub at_ms: u64,
+    /// In words.
+    pub text: String,
+    pub component: foreign::Component,
+    /// Devices that got it within a day, and how many of these are in trouble.
+    pub got: u64,
+    pub got_in_trouble: u64,
+    /// Devices that did not get it, and how many of these are.
+    pub others: u64,
+    pub others_in_trouble: u64,
+    /// How often chance alone would do that.
+    pub chance: f64,
+    /// Files that came with it: what a remedy can name.
+    pub new_files: Vec<FileHash>,
+    /// The devices in trouble that got it.
+    pub devices: Vec<DeviceId>,
+}
+
 /// Which devices to list.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct DeviceQuery {
     pub tenant: Option<String>,
     pub site: Option<String>,
+    /// As in [`DeviceView`], or `safe-mode`, `refusing`, `cloned`.
     pub presence: Option<String>,
+    /// Runs this release: `name` or `name version`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Part of the name or id.
     pub text: Option<String>,
     /// Continue after this device number.
@@ -211,6 +326,9 @@ pub struct TenantView {
     pub devices: u64,
     pub policy_sequence: u64,
     pub policy: staffel_core::policy::CustomerPolicy,
+    /// Its keys; without one the server can't verify its policies, and only its devices do.
+    #[serde(default)]
+    pub keys: Vec<PublicKey>,
 }
 
 /// `POST /api/v1/tokens`.

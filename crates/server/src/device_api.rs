@@ -23,9 +23,12 @@ use axum::{
 use staffel_core::ids::Digest;
 use staffel_trust::{
     statement::Envelope,
-    wire::{Bye, CheckIn, CheckInReply, Enrol, Enrolled, Renew},
+    wire::{Bye, CheckIn, CheckInReply, Enrol, Enrolled, Inventory, Remedied, Renew},
 };
 use std::sync::{Arc, PoisonError};
+
+/// Largest inventory that is taken, bytes; it is logged as one entry.
+const MAX_INVENTORY: usize = 1 << 20;
 
 pub(crate) fn routes(config: &EdgeConfig) -> Router<Arc<Edge>> {
     Router::new()
@@ -34,8 +37,11 @@ pub(crate) fn routes(config: &EdgeConfig) -> Router<Arc<Edge>> {
         .route("/v1/checkin", post(check_in))
         .route("/v1/board", get(board))
         .route("/v1/policy", get(policy))
+        .route("/v1/remedied", post(remedied))
         .route("/v1/bye", post(bye))
         .layer(Extension(BodyLimit(config.max_device_body)))
+        // A thousand packages are longer than any other word of a device.
+        .merge(Router::new().route("/v1/inventory", post(inventory)).layer(Extension(BodyLimit(MAX_INVENTORY))))
 }
 
 async fn enrol(
@@ -61,6 +67,7 @@ async fn renew(
         let hint = "sign the request with the device's own key; a new key needs a new enrolment";
         return Err(Failure::forbidden("the request is for another key than the connection's", hint));
     }
+    edge.engine.speaks(&device)?;
     // The server itself asks, in the name of nobody in particular: is the device still known?
     let server = Caller { name: "server".into(), role: Role::Viewer, tenant: None };
     let known = edge.aside(move |engine| engine.device_why(&server, &device.to_string())).await??.device;
@@ -85,6 +92,24 @@ async fn check_in(
     Json(request): Json<CheckIn>,
 ) -> Result<axum::Json<CheckInReply>, Failure> {
     Ok(axum::Json(edge.engine.check_in(device, request).await?))
+}
+
+async fn inventory(
+    State(edge): State<Arc<Edge>>,
+    Device(device): Device,
+    Json(request): Json<Inventory>,
+) -> Result<StatusCode, Failure> {
+    edge.engine.inventory_sent(device, request).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn remedied(
+    State(edge): State<Arc<Edge>>,
+    Device(device): Device,
+    Json(word): Json<Remedied>,
+) -> Result<StatusCode, Failure> {
+    edge.engine.remedied(device, word).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn bye(

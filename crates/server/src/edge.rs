@@ -3,8 +3,9 @@
 //!
 //! Read next: `accept` (connections), `identity` (who asks), `device_api`, `operator_api`, `log_api`, `repository`.
 
+pub use crate::identity::Peer;
 use crate::{
-    accept,
+    accept::{self, Accepting},
     ca::{Ca, CaError},
     config::EdgeConfig,
     device_api,
@@ -122,7 +123,32 @@ pub async fn serve(
     let router = router(edge.clone());
     tracing::info!(%address, "serving");
     bound(address);
-    let accepting = accept::run(listener, acceptor, router, edge, stopped);
+    let accepting = Accepting { acceptor, config: Arc::new(edge.config.clone()), metrics: edge.metrics.clone() };
+    until(shutdown, stop, accept::run(listener, accepting, router, stopped)).await;
+    Ok(())
+}
+
+/// Serves these pages for people until `shutdown` ends, at an address of their own and with the server's certificate:
+/// browsers are not asked for one. Requests carry their [`Peer`].
+pub async fn serve_pages(
+    config: EdgeConfig,
+    router: Router,
+    shutdown: impl Future<Output = ()>,
+    bound: impl FnOnce(SocketAddr),
+) -> Result<(), EdgeError> {
+    let acceptor = TlsAcceptor::from(Arc::new(tls::pages_config(&Ca::load(&config.tls_dir())?)?));
+    let listen = |source| EdgeError::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    tracing::info!(%address, "serving the console");
+    bound(address);
+    let (stop, stopped) = watch::channel(false);
+    let accepting = Accepting { acceptor, config: Arc::new(config), metrics: Arc::default() };
+    until(shutdown, stop, accept::run(listener, accepting, router, stopped)).await;
+    Ok(())
+}
+
+async fn until(shutdown: impl Future<Output = ()>, stop: watch::Sender<bool>, accepting: impl Future<Output = ()>) {
     tokio::pin!(accepting);
     tokio::select! {
         () = &mut accepting => {}
@@ -133,7 +159,6 @@ pub async fn serve(
             accepting.await;
         }
     }
-    Ok(())
 }
 
 /// All routes.

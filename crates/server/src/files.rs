@@ -5,10 +5,11 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 /// Creates `path` with these bytes; fails if it exists. Mode 0600 if `secret`, else 0644 (before the umask).
-pub(crate) fn create(path: &Path, content: &[u8], secret: bool) -> io::Result<()> {
+pub fn create(path: &Path, content: &[u8], secret: bool) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -21,7 +22,7 @@ pub(crate) fn create(path: &Path, content: &[u8], secret: bool) -> io::Result<()
 }
 
 /// Replaces `path` by these bytes in one step: a reader, and a machine that loses power, has the old or the new content.
-pub(crate) fn replace(path: &Path, content: &[u8], secret: bool) -> io::Result<()> {
+pub fn replace(path: &Path, content: &[u8], secret: bool) -> io::Result<()> {
     let fresh = beside(path);
     match std::fs::remove_file(&fresh) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -30,6 +31,30 @@ pub(crate) fn replace(path: &Path, content: &[u8], secret: bool) -> io::Result<(
     create(&fresh, content, secret)?;
     std::fs::rename(&fresh, path)?;
     sync_directory(path)
+}
+
+/// Changes whenever a file is replaced or written to, so that what was read from it can be kept.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Stamp {
+    length: u64,
+    modified: Option<SystemTime>,
+    inode: u64,
+}
+
+impl Stamp {
+    /// Of the file there is now; `None` if there is none.
+    pub fn of(path: &Path) -> io::Result<Option<Self>> {
+        let metadata = match std::fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        #[cfg(unix)]
+        let inode = std::os::unix::fs::MetadataExt::ino(&metadata);
+        #[cfg(not(unix))]
+        let inode = 0;
+        Ok(Some(Stamp { length: metadata.len(), modified: metadata.modified().ok(), inode }))
+    }
 }
 
 fn beside(path: &Path) -> PathBuf {

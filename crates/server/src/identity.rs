@@ -23,9 +23,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The other end of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer {
+pub struct Peer {
     pub address: SocketAddr,
-    pub certificate: Option<PeerCertificate>,
+    pub(crate) certificate: Option<PeerCertificate>,
 }
 
 /// What counts in a certificate that TLS has verified.

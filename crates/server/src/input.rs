@@ -113,7 +113,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     }
 }
 
-/// The number of a rollout in the path.
+/// The number of a rollout, an incident or a case in the path.
 pub(crate) struct Number(pub u64);
 
 impl<S: Send + Sync> FromRequestParts<S> for Number {
@@ -121,7 +121,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Number {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let Name(text) = Name::from_request_parts(parts, state).await?;
-        text.parse().map(Number).map_err(|_| Failure::not_found(format!("rollout {text:?}: rollouts have numbers")))
+        text.parse()
+            .map(Number)
+            .map_err(|_| Failure::not_found(format!("number {text:?}: rollouts, incidents and cases have numbers")))
     }
 }
 

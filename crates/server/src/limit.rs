@@ -13,7 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) struct Limiter<K> {
+/// How often each key may.
+pub struct Limiter<K> {
     /// Nanoseconds that one request costs; 0: no limit.
     cost: u64,
     /// Nanoseconds that may be owed.
@@ -32,9 +33,18 @@ impl<K: Eq + Hash> Limiter<K> {
     /// Remembers at least `capacity` keys, and at most twice as many.
     pub fn new(rate: Rate, capacity: usize) -> Self {
         let cost = 1_000_000_000u64.checked_div(u64::from(rate.per_second)).unwrap_or(0);
+        Limiter::with(cost, rate.burst, capacity)
+    }
+
+    /// For what is rarer than once a second: `burst` at once after a pause, then one each `every`.
+    pub fn one_each(every: Duration, burst: u32, capacity: usize) -> Self {
+        Limiter::with(u64::try_from(every.as_nanos()).unwrap_or(u64::MAX), burst, capacity)
+    }
+
+    fn with(cost: u64, burst: u32, capacity: usize) -> Self {
         Limiter {
             cost,
-            tolerance: cost.saturating_mul(u64::from(rate.burst.saturating_sub(1))),
+            tolerance: cost.saturating_mul(u64::from(burst.saturating_sub(1))),
             capacity: capacity.max(1),
             start: Instant::now(),
             generations: Mutex::new(Generations { young: HashMap::new(), old: HashMap::new() }),
@@ -67,7 +77,7 @@ impl<K: Eq + Hash> Limiter<K> {
 
 /// Whom an address stands for: an IPv4 address for itself, an IPv6 address for its /64, which one machine may use up
 /// alone.
-pub(crate) fn address_key(address: IpAddr) -> IpAddr {
+pub fn address_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),

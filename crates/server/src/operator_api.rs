@@ -6,8 +6,8 @@
 
 use crate::{
     api::{
-        Caller, DevicePage, DeviceQuery, DeviceWhy, HistoryEntry, NextRollout, Role, RolloutView, ServerStatus,
-        StartRollout, TenantView, Token, TokenRequest, Word,
+        Caller, DevicePage, DeviceQuery, DeviceSoftware, DeviceWhy, HistoryEntry, NextRollout, Role, RolloutView,
+        ServerStatus, StartRollout, SuspectView, TenantView, Token, TokenRequest, Word,
     },
     config::{EdgeConfig, milliseconds},
     edge::Edge,
@@ -15,6 +15,7 @@ use crate::{
     input::{Asked, BodyLimit, Json, Name, Number},
     openapi,
     problem::Failure,
+    repair_api,
 };
 use axum::{
     Extension, Router,
@@ -29,9 +30,9 @@ use serde_json::{Value, json};
 use staffel_trust::statement::Envelope;
 use std::sync::Arc;
 
-type Answer<T> = Result<axum::Json<T>, Failure>;
-type Reach = State<Arc<Edge>>;
-type Who = Extension<Caller>;
+pub(crate) type Answer<T> = Result<axum::Json<T>, Failure>;
+pub(crate) type Reach = State<Arc<Edge>>;
+pub(crate) type Who = Extension<Caller>;
 
 /// One way to ask.
 pub(crate) struct Route {
@@ -45,12 +46,24 @@ pub(crate) struct Route {
     body: usize,
 }
 
+impl Route {
+    /// A route that those who are bound to a customer may use, too.
+    pub fn new(path: &'static str, role: Role, handler: MethodRouter<Arc<Edge>>, body: usize) -> Self {
+        Route { path, role, whole_fleet: false, handler, body }
+    }
+
+    /// Nobody who is bound to a customer may.
+    pub fn of_the_whole_fleet(self) -> Self {
+        Route { whole_fleet: true, ..self }
+    }
+}
+
 /// Everything that needs a token.
 pub(crate) fn table(config: &EdgeConfig) -> Vec<Route> {
     let body = config.max_operator_body;
-    let route = |path, role, handler| Route { path, role, whole_fleet: false, handler, body };
+    let route = |path, role, handler| Route::new(path, role, handler, body);
     let fleet = |path, role, handler| Route { whole_fleet: true, ..route(path, role, handler) };
-    vec![
+    let mut table = vec![
         route("/api/v1/status", Role::Viewer, get(status)),
         route("/api/v1/changes", Role::Viewer, get(changes)),
         route("/api/v1/rollouts/next", Role::Viewer, get(next_rollout)),
@@ -61,13 +74,26 @@ pub(crate) fn table(config: &EdgeConfig) -> Vec<Route> {
         fleet("/api/v1/rollouts/{id}/hold", Role::Operator, post(hold)),
         fleet("/api/v1/rollouts/{id}/resume", Role::Operator, post(resume)),
         fleet("/api/v1/rollouts/{id}/halt", Role::Operator, post(halt)),
+        route("/api/v1/rollouts/{id}/unhalt", Role::Viewer, get(repair_api::next_unhalt)),
+        fleet("/api/v1/rollouts/{id}/unhalt", Role::Releaser, post(repair_api::unhalt)),
         route("/api/v1/devices", Role::Viewer, get(devices)),
         route("/api/v1/devices/{id}/why", Role::Viewer, get(device_why)),
+        route("/api/v1/devices/{id}/software", Role::Viewer, get(device_software)),
+        fleet("/api/v1/software/suspects", Role::Viewer, get(suspects)),
+        route("/api/v1/devices/{id}/remedies", Role::Viewer, get(repair_api::device_remedies)),
+        route("/api/v1/devices/{id}/retire", Role::Operator, post(repair_api::retire)),
+        route("/api/v1/devices/{id}/clear-clone", Role::Operator, post(repair_api::clear_clone)),
+        route("/api/v1/remedies", Role::Viewer, get(repair_api::remedies)),
+        route("/api/v1/remedies", Role::Operator, post(repair_api::send_remedy)),
         route("/api/v1/tenants", Role::Viewer, get(tenants)),
         route("/api/v1/tenants/{tenant}/policy", Role::TenantAdmin, put(put_policy)),
+        route("/api/v1/tenants/{tenant}/keys", Role::Operator, put(repair_api::tenant_keys)),
         route("/api/v1/tokens", Role::TenantAdmin, post(token)),
         fleet("/api/v1/log/entries", Role::Viewer, get(log_entries)),
-    ]
+    ];
+    table.extend(crate::recovery_api::table(config));
+    table.extend(crate::notice_api::table(config));
+    table
 }
 
 pub(crate) fn router(edge: &Arc<Edge>) -> Router<Arc<Edge>> {
@@ -167,6 +193,14 @@ async fn devices(State(edge): Reach, Extension(who): Who, Asked(query): Asked<De
 
 async fn device_why(State(edge): Reach, Extension(who): Who, Name(device): Name) -> Answer<DeviceWhy> {
     Ok(axum::Json(edge.aside(move |engine| engine.device_why(&who, &device)).await??))
+}
+
+async fn device_software(State(edge): Reach, Extension(who): Who, Name(device): Name) -> Answer<DeviceSoftware> {
+    Ok(axum::Json(edge.aside(move |engine| engine.device_software(&who, &device)).await??))
+}
+
+async fn suspects(State(edge): Reach) -> Answer<Vec<SuspectView>> {
+    Ok(axum::Json(edge.aside(|engine| engine.suspects()).await?))
 }
 
 async fn tenants(State(edge): Reach, Extension(who): Who) -> Answer<Vec<TenantView>> {

@@ -5,18 +5,17 @@
 
 use crate::{
     api::{Caller, Role},
-    files,
+    files::{self, Stamp},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use staffel_core::ids::Digest;
 use std::{
     collections::BTreeMap,
-    fs::{File, Metadata},
+    fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
 };
 
 const FILE: &str = "operators.json";
@@ -70,10 +69,15 @@ struct Accounts {
     extra: BTreeMap<String, serde_json::Value>,
 }
 
+/// True for what may be the name of an account: 1 to 64 letters, digits, dots, dashes, underscores or at signs.
+pub fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '@');
+    !name.is_empty() && name.len() <= 64 && name.chars().all(plain)
+}
+
 /// Adds an operator and returns the token, which is shown this once. `tenant` binds the operator to one customer.
 pub fn add(dir: &Path, name: &str, role: Role, tenant: Option<&str>) -> Result<String, OperatorsError> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '@');
-    if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
+    if !is_name(name) {
         return Err(OperatorsError::Name { name: name.into() });
     }
     let token = new_token()?;
@@ -153,24 +157,6 @@ pub(crate) struct Operators {
     seen: Mutex<Option<(Stamp, Arc<Vec<Operator>>)>>,
 }
 
-/// Changes whenever the file is replaced or written to.
-#[derive(Clone, PartialEq, Eq)]
-struct Stamp {
-    length: u64,
-    modified: Option<SystemTime>,
-    inode: u64,
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        #[cfg(unix)]
-        let inode = std::os::unix::fs::MetadataExt::ino(metadata);
-        #[cfg(not(unix))]
-        let inode = 0;
-        Stamp { length: metadata.len(), modified: metadata.modified().ok(), inode }
-    }
-}
-
 impl Operators {
     pub fn new(dir: &Path) -> Self {
         Operators { path: dir.join(FILE), seen: Mutex::new(None) }
@@ -190,10 +176,8 @@ impl Operators {
     }
 
     fn current(&self) -> Result<Arc<Vec<Operator>>, OperatorsError> {
-        let stamp = match std::fs::metadata(&self.path) {
-            Ok(metadata) => Stamp::of(&metadata),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Arc::default()),
-            Err(error) => return Err(failed("look at", &self.path)(error)),
+        let Some(stamp) = Stamp::of(&self.path).map_err(failed("look at", &self.path))? else {
+            return Ok(Arc::default());
         };
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, operators)) = &*seen
@@ -209,7 +193,7 @@ impl Operators {
 }
 
 /// Compares without stopping at the first difference.
-fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
+pub fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
     let difference = a.iter().zip(b).fold(0, |difference, (a, b)| std::hint::black_box(difference | (a ^ b)));
     difference == 0
 }

@@ -29,6 +29,18 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
+/// TLS for pages: people have accounts, so no certificate is asked for.
+pub(crate) fn pages_config(ca: &Ca) -> Result<ServerConfig, TlsError> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])
+        .map_err(TlsError::Server)?
+        .with_no_client_auth()
+        .with_single_cert(ca.server_chain(), ca.server_key())
+        .map_err(TlsError::Server)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
 /// The server's side of TLS.
 pub fn server_config(ca: &Ca) -> Result<ServerConfig, TlsError> {
     let provider = provider();

@@ -8,6 +8,7 @@ use super::{
 use staffel_core::{
     boot::Mode,
     conditions::{PERMIT_LIFETIME_MS, Permit, Refusal},
+    device::is_both_cut_off,
     fleet::DeviceIndex,
     ids::{DeviceId, Digest},
     rollout::{Answer, Event, Report, Status},
@@ -17,7 +18,7 @@ use staffel_trust::{
         Envelope,
         predicate::{Headed, Header, Receipt, sign},
     },
-    wire::{Bye, CheckIn, CheckInReply, Enrol, Ready},
+    wire::{Bye, CheckIn, CheckInReply, Declined, Enrol, Ready},
 };
 use std::sync::atomic::Ordering;
 
@@ -27,6 +28,7 @@ struct Owed {
     permit: Option<Permit>,
     receipt: Option<Receipt>,
     outcome_noted: bool,
+    declined_noted: bool,
 }
 
 impl Engine {
@@ -42,7 +44,7 @@ impl Engine {
             let mut state = self.state();
             let Some(info) = state.tokens.get(&token).cloned() else {
                 // The answer to the same question may have been lost.
-                if let Some(index) = state.fleet.find(&device)
+                if let Ok(index) = state.known(&device)
                     && state.info[index as usize].token == start_of(&token)
                 {
                     let site = &state.fleet.sites[state.fleet.device(index).site as usize];
@@ -53,6 +55,12 @@ impl Engine {
             };
             if now > info.expires_ms {
                 return Err(EngineError::Refused { why: "the enrolment token has expired".into(), hint: hint() });
+            }
+            if state.fleet.find(&device).is_some_and(|index| state.fleet.device(index).retired) {
+                return Err(EngineError::Refused {
+                    why: "this key belongs to a device that was retired".into(),
+                    hint: "enrol with a new key: move the agent's folder away first".into(),
+                });
             }
             let answer = (device, info.tenant.clone(), info.site.clone());
             if let Some(other) = state.named(&info.tenant, &info.site, &request.name)
@@ -87,17 +95,24 @@ impl Engine {
         let mut pending: Vec<Durable> = Vec::new();
         let mut reply = {
             let mut state = self.state();
-            let index =
-                state.fleet.find(&device).ok_or_else(|| EngineError::NotFound { what: "this device".into() })?;
+            let index = state.known(&device)?;
+            let heard_ms = state.fleet.device(index).last_seen_ms;
             state.fleet.heard(index, now);
-            let records = self.note(&mut state, index, &request);
+            let ran = state.info[index as usize].running;
+            let records = self.note(&mut state, index, &request, heard_ms, now);
             let allowed = records.is_empty() || state.info[index as usize].may_record(records.len(), now);
             if !allowed {
                 tracing::warn!(%device, "this device changes too often: what it says about itself is not recorded for now");
             } else if !records.is_empty() {
                 pending.push(self.commit(&mut state, &records, now)?);
             }
-            self.report(&mut state, index, &request, now, &mut owed, &mut pending)?;
+            let inventory_wanted = self.inventory(&mut state, index, request.inventory.as_ref(), now, &mut pending)?;
+            let unchanged = state.info[index as usize].running == ran && request.mode == Mode::Normal;
+            self.report(&mut state, index, &request, unchanged, now, &mut owed, &mut pending)?;
+            let signs = self.sign_of_life(&mut state, index, &request, boot_number(&request.boot_id), now);
+            if !signs.is_empty() && state.info[index as usize].may_record(signs.len(), now) {
+                pending.push(self.commit(&mut state, &signs, now)?);
+            }
             let cadence_ms = self.cadence(&state, index);
             state.info[index as usize].cadence_ms = u32::try_from(cadence_ms).unwrap_or(u32::MAX);
             CheckInReply {
@@ -107,8 +122,11 @@ impl Engine {
                 policy: state.fleet.tenant_of(index).policy_sequence,
                 permit: None,
                 receipt: None,
-                remedies: Vec::new(),
+                probe: self.question(&mut state, index),
+                remedies: state.remedies_for(index, now),
                 outcome_noted: false,
+                inventory_wanted,
+                declined_noted: false,
             }
         };
         // What was decided stands in the log before anybody hears of it.
@@ -122,6 +140,7 @@ impl Engine {
             sign(&Headed { header, body: receipt }, &[self.online()])
         });
         reply.outcome_noted = owed.outcome_noted;
+        reply.declined_noted = owed.declined_noted;
         Ok(reply)
     }
 
@@ -132,7 +151,7 @@ impl Engine {
     }
 
     /// What changed about the device itself.
-    fn note(&self, state: &mut State, index: DeviceIndex, request: &CheckIn) -> Vec<Record> {
+    fn note(&self, state: &mut State, index: DeviceIndex, request: &CheckIn, heard_ms: u64, now: u64) -> Vec<Record> {
         let mut records = Vec::new();
         let device = state.fleet.device(index).id;
         let boot = boot_number(&request.boot_id);
@@ -140,6 +159,10 @@ impl Engine {
         if boot != info.boot {
             // A then B is a restart. A, B, A again: both are alive, so two machines have one key.
             let cloned = info.boot != 0 && boot == info.boot_before;
+            if info.boot != 0 && !info.left {
+                let calm_ms = CALM_HEARTBEATS * u64::from(info.cadence_ms).max(1_000);
+                state.restarts.started(index, heard_ms, now, calm_ms);
+            }
             (info.boot_before, info.boot) = (info.boot, boot);
             if cloned && !state.fleet.device(index).cloned {
                 records.push(Record::DeviceCloned { device });
@@ -203,12 +226,14 @@ impl Engine {
         records
     }
 
-    /// What the device says about rollouts.
+    /// What the device says about rollouts. `unchanged`: it is in normal mode and runs what it ran at its last check-in.
+    #[expect(clippy::too_many_arguments, reason = "two of them are where the results go")]
     fn report(
         &self,
         state: &mut State,
         index: DeviceIndex,
         request: &CheckIn,
+        unchanged: bool,
         now: u64,
         owed: &mut Owed,
         pending: &mut Vec<Durable>,
@@ -227,12 +252,22 @@ impl Engine {
         if let Some(outcome) = &request.outcome {
             let report = if outcome.committed {
                 Report::Committed
+            } else if is_both_cut_off(outcome) && request.mode == Mode::Normal {
+                Report::CutOff { why: outcome.why.clone() }
             } else {
                 let safe_mode = matches!(request.mode, Mode::Safe { .. });
                 Report::Failed { safe_mode, why: outcome.why.clone() }
             };
             tell(state, outcome.rollout, outcome.release, report)?;
             owed.outcome_noted = true;
+        }
+        for declined in &request.declined {
+            let tried = request.outcome.as_ref().is_some_and(|outcome| outcome.rollout == declined.rollout)
+                || request.on_trial.as_ref().is_some_and(|trial| trial.rollout == declined.rollout);
+            let unchanged = unchanged && !tried && !request.running.values().any(|ran| *ran == declined.release);
+            let report = Report::Declined { why: in_words(declined), unchanged };
+            tell(state, declined.rollout, declined.release, report)?;
+            owed.declined_noted = true;
         }
         if let Some(trial) = &request.on_trial {
             tell(state, trial.rollout, trial.release, Report::OnTrial)?;
@@ -292,8 +327,11 @@ impl Engine {
 
     fn cadence(&self, state: &State, index: DeviceIndex) -> u64 {
         let idle = self.0.config.idle_cadence_ms;
-        let busy = state.rollouts.values().filter(|r| r.ended_ms.is_none()).map(|r| r.rollout.cadence_ms(index)).min();
-        busy.map_or(idle, |busy| busy.min(idle))
+        let book = &state.recovery.book;
+        // Who has to prove that it is well is asked as often as that counts.
+        let proving = if book.wants_probe(index) { book.limits.probe.every_ms.max(100) } else { idle };
+        let busy = state.rollouts.values().filter(|r| r.is_active()).map(|r| r.rollout.cadence_ms(index)).min();
+        busy.map_or(idle, |busy| busy.min(idle)).min(proving)
     }
 
     /// A clean goodbye: what follows is no silence.
@@ -302,8 +340,7 @@ impl Engine {
         let mut pending = Vec::new();
         {
             let mut state = self.state();
-            let index =
-                state.fleet.find(&device).ok_or_else(|| EngineError::NotFound { what: "this device".into() })?;
+            let index = state.known(&device)?;
             state.fleet.heard(index, now);
             let ids: Vec<u64> = state.active().collect();
             let mut records = vec![Record::DeviceLeft { device, why: request.why.chars().take(200).collect() }];
@@ -323,7 +360,7 @@ impl Engine {
     /// The signed policy of the device's customer.
     pub fn policy(&self, device: DeviceId) -> Option<Envelope> {
         let state = self.state();
-        let index = state.fleet.find(&device)?;
+        let index = state.known(&device).ok()?;
         state.policies.get(&state.fleet.tenant_of(index).name).cloned()
     }
 }
@@ -350,6 +387,12 @@ fn within_limits(mut request: CheckIn) -> Result<CheckIn, EngineError> {
     if let Some(outcome) = &mut request.outcome {
         cut(&mut outcome.why);
     }
+    request.declined.truncate(16);
+    for declined in &mut request.declined {
+        declined.problems.truncate(16);
+        declined.problems.iter_mut().for_each(cut);
+        declined.refusals.truncate(16);
+    }
     for why in request.why.iter_mut().flatten() {
         why.problems.truncate(16);
         why.problems.iter_mut().for_each(cut);
@@ -360,6 +403,17 @@ fn within_limits(mut request: CheckIn) -> Result<CheckIn, EngineError> {
     }
     Ok(request)
 }
+
+/// Why a device does not use its permit, at most 500 characters.
+fn in_words(declined: &Declined) -> String {
+    let refusals = declined.refusals.iter().map(|refusal| format!("condition {}: {refusal}", refusal.condition()));
+    let said: Vec<String> = refusals.chain(declined.problems.iter().cloned()).collect();
+    let said: String = said.join("; ").chars().take(500).collect();
+    if said.is_empty() { "it gave no reason".into() } else { said }
+}
+
+/// A machine that ran for so many heartbeats does not start again and again.
+const CALM_HEARTBEATS: u64 = 20;
 
 /// 64 bits of the boot id are enough to tell two boots apart.
 fn boot_number(boot_id: &str) -> u64 {

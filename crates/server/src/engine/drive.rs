@@ -47,6 +47,9 @@ impl Engine {
         let mut moved = Vec::new();
         {
             let mut state = self.state();
+            if now.saturating_sub(last_ms) > PAUSE_MS {
+                state.recovery.book.gap(last_ms, now);
+            }
             let ids: Vec<u64> = state.active().collect();
             for id in ids {
                 if now.saturating_sub(last_ms) > PAUSE_MS {
@@ -54,8 +57,10 @@ impl Engine {
                 }
                 self.plan(&mut state, &mut pending, id, now);
             }
+            self.recover(&mut state, &mut pending, now);
+            self.look_for_suspects(&mut state, &mut pending, now);
             for (id, running) in &state.rollouts {
-                if needs_frontier(running, now, self.0.config.frontier_lifetime_ms) {
+                if needs_frontier(&state, running, now, self.0.config.frontier_lifetime_ms) {
                     moved.push((*id, self.next_frontier(&state, running, now)));
                 }
             }
@@ -78,7 +83,7 @@ impl Engine {
         }
     }
 
-    fn push(&self, state: &mut State, pending: &mut Vec<Durable>, records: Vec<Record>, now: u64) {
+    pub(super) fn push(&self, state: &mut State, pending: &mut Vec<Durable>, records: Vec<Record>, now: u64) {
         match self.commit(state, &records, now) {
             Ok(durable) => pending.push(durable),
             Err(error) => tracing::error!(%error, "a decision could not be recorded"),
@@ -168,7 +173,9 @@ impl Engine {
             // Every device of every customer reads this: who brought the evidence is nobody else's business.
             let why = format!("rollout {id} was halted");
             let body = Halt { release: running.rollout.release.digest, rollout: Some(*id), why };
-            let header = Header { issued_ms: now, expires_ms: u64::MAX, ..Header::default() };
+            // The same bytes at every start, so that releasers can take back a halt that they have seen.
+            let issued_ms = running.ended_ms.unwrap_or(now);
+            let header = Header { issued_ms, expires_ms: u64::MAX, ..Header::default() };
             halts.push(sign(&Headed { header, body }, &[self.online()]));
             running.halt_signed = true;
         }
@@ -265,14 +272,15 @@ impl Engine {
 }
 
 /// A new frontier is due when the rollout has moved, or when the old one is half over.
-fn needs_frontier(running: &Running, now: u64, lifetime_ms: u64) -> bool {
+fn needs_frontier(state: &State, running: &Running, now: u64, lifetime_ms: u64) -> bool {
     let frontier = &running.frontier;
     // Not signed: the server was restarted, or the record did not become durable the last time.
     let unsigned = frontier.signed != frontier.sequence || frontier.sequence == 0;
-    let moved = frontier.shows != running.rollout.frontier_sequence;
+    let moved = frontier.shows != running.rollout.reach_version(&state.fleet);
+    let completed = matches!(running.rollout.status, Status::Completed { .. });
     let ageing = running.ended_ms.is_none() && frontier.expires_ms.saturating_sub(now) < lifetime_ms / 2;
     // The last word of a rollout that is over must be good for as long as a device may be away.
     let over = now > running.rollout.authorisation.not_after_ms;
     let last_word = running.ended_ms.is_some() && !over && frontier.expires_ms < now + lifetime_ms / 2;
-    (unsigned && !over) || moved || ageing || last_word
+    (unsigned && !over) || (moved && !(completed && over)) || ageing || last_word
 }

@@ -6,19 +6,33 @@
 //! nothing. A start after `kill -9` is the same rebuild.
 //!
 //! What lives here: `record` (what stands in the log), `state` (projections), `device` (what devices ask), `operate`
-//! (what people ask), `drive` (the clockwork: plans, frontiers, checkpoints), `view` (what is shown). What must stay out:
+//! (what people ask), `remedies` and `unhalt` (repair, and taking a halt back), `recovery` (incidents, cases, sites),
+//! `notices` (who is told, and telling them), `drive` (the clockwork: plans, frontiers, checkpoints), `foreign` (what devices
+//! have that Staffel did not bring), `erase` (personal data), `alerts` (people on duty), `view` and `pages` (what is shown),
+//! `series` (how rollouts came to where they are), `refuse` (attempts that were refused). What must stay out:
 //! HTTP and TLS, and any decision about a rollout.
 
+pub mod alerts;
 mod device;
 mod drive;
+mod erase;
+mod foreign;
+pub mod notices;
 mod operate;
+mod pages;
 pub mod record;
+mod recovery;
+mod refuse;
+mod remedies;
+mod retire;
+mod series;
 mod state;
+mod unhalt;
 mod view;
 
-use crate::engine::{record::Record, state::State};
+use crate::engine::{record::Record, recovery::Recovery, state::State};
 use bytes::Bytes;
-use staffel_core::ids::Digest;
+use staffel_core::{ids::Digest, recovery::Limits};
 use staffel_store::{
     AppendError, CheckpointError, KeyError, LogSigner, ReadLog as _, SqliteLog, StoreError, WitnessKey, Write,
 };
@@ -32,7 +46,7 @@ use staffel_trust::{
 use std::{
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -57,6 +71,8 @@ pub struct EngineConfig {
     pub frontier_lifetime_ms: u64,
     /// Between two looks at the rollouts while nothing happens, milliseconds.
     pub tick_ms: u64,
+    /// The times that recovery cases go by.
+    pub recovery: Limits,
 }
 
 /// Why the engine does not do what it was asked.
@@ -89,6 +105,8 @@ pub enum OpenError {
     Append(#[from] AppendError),
     #[error("a witness's key is not readable")]
     Witness(#[from] KeyError),
+    #[error("erase what was to be erased: {why}")]
+    Erase { why: String },
     #[error("record the start: {why}")]
     Record { why: String },
 }
@@ -118,6 +136,9 @@ struct Inner {
     check_ins: AtomicU64,
     permits: AtomicU64,
     signatures: AtomicU64,
+    /// Letterhead and carriers; without it notices are kept and shown, but none is drawn or sent.
+    desk: OnceLock<notices::Desk>,
+    refusals: refuse::Refusals,
 }
 
 /// Unix milliseconds.
@@ -143,7 +164,13 @@ impl Engine {
         })?;
         let path = dir.join("log.sqlite");
         let log = SqliteLog::open(&path).map_err(|source| OpenError::Log { path: path.clone(), source })?;
-        let (state, last_ms) = rebuild(&log).map_err(|source| OpenError::Log { path, source })?;
+        let unreadable = |source| OpenError::Log { path: path.clone(), source };
+        let (mut state, last_ms) = rebuild(&log, &config.recovery).map_err(unreadable)?;
+        // A crash may have come between the word and the deed.
+        let erased = erase::erase_all(&log, state.erased.iter().copied()).map_err(|why| OpenError::Erase { why })?;
+        if erased > 0 {
+            state = rebuild(&log, &config.recovery).map_err(unreadable)?.0;
+        }
         let now = now_ms();
         let inner = Inner {
             log,
@@ -159,6 +186,8 @@ impl Engine {
             check_ins: AtomicU64::new(0),
             permits: AtomicU64::new(0),
             signatures: AtomicU64::new(0),
+            desk: OnceLock::new(),
+            refusals: refuse::Refusals::default(),
         };
         let engine = Engine(Arc::new(inner));
         engine.record_start(last_ms, now)?;
@@ -218,6 +247,16 @@ impl Engine {
                 debug_assert!(false, "{broken}");
             }
         }
+        #[cfg(debug_assertions)]
+        for record in records {
+            if let Record::Recovery { event } = record
+                && let Some(case) = event.case().and_then(|id| state.recovery.book.case(id))
+                && let Err(broken) = staffel_core::invariants::case(case)
+            {
+                tracing::error!(broken, "an invariant does not hold");
+                debug_assert!(false, "{broken}");
+            }
+        }
         let engine = self.clone();
         self.0.log.append_then(Write::expecting(expected, entries), move |outcome| {
             if let Err(error) = &outcome {
@@ -265,7 +304,7 @@ impl Engine {
         if log.write(Write::expecting(head, vec![entry])).is_err() {
             return;
         }
-        let mut fresh = match rebuild(log) {
+        let mut fresh = match rebuild(log, &self.0.config.recovery) {
             Ok((fresh, _)) => fresh,
             Err(error) => return tracing::error!(error = chain(&error), "the log can't be read"),
         };
@@ -307,7 +346,7 @@ impl Engine {
             version: self.next_board_version(),
             keyrings: self.0.config.keyrings.iter().skip(1).cloned().collect(),
             halts: state.halts.clone(),
-            unhalts: Vec::new(),
+            unhalts: state.unhalts.clone(),
             offers,
             checkpoint: self.checkpoint(),
         };
@@ -407,8 +446,9 @@ fn verified_keyring(envelopes: &[Envelope]) -> Result<Keyring, OpenError> {
 }
 
 /// Reads the whole log; answers the projections and the time of the last entry.
-fn rebuild(log: &SqliteLog) -> Result<(State, u64), StoreError> {
+fn rebuild(log: &SqliteLog, limits: &Limits) -> Result<(State, u64), StoreError> {
     let mut state = State::default();
+    state.recovery = Recovery::new(limits.clone());
     let mut last_ms = 0;
     loop {
         let entries = log.read(state.head, 4_096)?;

@@ -1,7 +1,7 @@
 //! What people ask for: rollouts, tokens, policies. Every word is logged with who said it.
 
 use super::{Engine, EngineError, device::check_name, digest_of, now_ms, record::Record};
-use crate::api::{Caller, NextRollout, RolloutView, StartRollout, TenantView, Token, TokenRequest, Word};
+use crate::api::{Caller, NextRollout, RolloutView, StartRollout, TenantKeys, TenantView, Token, TokenRequest, Word};
 use staffel_core::{
     conditions::{AUTHORISATION_LIFETIME_MS, Authorisation, RELEASERS},
     profile::Profile,
@@ -15,11 +15,11 @@ use staffel_trust::statement::{
 
 const MAX_TOKEN_HOURS: u64 = 24 * 90;
 
-fn bad(what: &str, error: &StatementError, hint: &str) -> EngineError {
+pub(super) fn bad(what: &str, error: &StatementError, hint: &str) -> EngineError {
     EngineError::Refused { why: format!("{what} does not hold: {error}"), hint: hint.into() }
 }
 
-fn refused(why: impl Into<String>, hint: &str) -> EngineError {
+pub(super) fn refused(why: impl Into<String>, hint: &str) -> EngineError {
     EngineError::Refused { why: why.into(), hint: hint.into() }
 }
 
@@ -38,7 +38,8 @@ impl Engine {
         let (release, digest, _) =
             verify::<Release>(&start.release, "release", &keys.release.keys, keys.release.threshold)
                 .map_err(|e| bad("the release", &e, "build it with `staffel release`"))?;
-        let (gate, _, signers) = verify::<Gate>(&start.gate, "gate", &keys.gate.keys, release.kind.gate_threshold())
+        let gate_keys = release.kind.gate_threshold().max(keys.gate.threshold);
+        let (gate, _, signers) = verify::<Gate>(&start.gate, "gate", &keys.gate.keys, gate_keys)
             .map_err(|e| bad("the gate attestation", &e, "run `staffel gate`"))?;
         if gate.attestation.release != digest || !gate.attestation.passed || gate.result != "PASSED" {
             return Err(refused(
@@ -46,8 +47,9 @@ impl Engine {
                 "read the gate's report and mend the release",
             ));
         }
+        let releasers = RELEASERS.max(keys.releasers.threshold);
         let (headed, _, _) =
-            verify::<Headed<Authorisation>>(&start.authorisation, "releasers", &keys.releasers.keys, RELEASERS)
+            verify::<Headed<Authorisation>>(&start.authorisation, "releasers", &keys.releasers.keys, releasers)
                 .map_err(|e| bad("the authorisation", &e, "two releasers have to sign it"))?;
         let authorisation = headed.body;
         if authorisation.release != digest {
@@ -110,7 +112,7 @@ impl Engine {
 
     /// Nobody new gets a permit until somebody resumes.
     pub async fn hold(&self, who: &Caller, id: u64, word: Word) -> Result<RolloutView, EngineError> {
-        self.by_hand(who, id, ByHand::Hold { who: who.name.clone(), why: said(&word) }, None).await
+        self.by_hand(who, id, ByHand::Hold { who: who.name.clone(), why: said(&word.why) }, None).await
     }
 
     /// Goes on; excuses the silence that held it.
@@ -120,7 +122,7 @@ impl Engine {
 
     /// Stops it for good.
     pub async fn halt(&self, who: &Caller, id: u64, word: Word) -> Result<RolloutView, EngineError> {
-        let why = said(&word);
+        let why = said(&word.why);
         if let Some(halt) = &word.halt {
             let mut keys = self.0.keyring.operators.keys.clone();
             keys.extend(&self.0.keyring.online.keys);
@@ -173,10 +175,18 @@ impl Engine {
         if headed.body.tenant != tenant {
             return Err(refused(format!("the policy is for the customer {:?}", headed.body.tenant), hint));
         }
-        let pilots = headed.body.policy.rings.iter().flatten().count() as u64;
         let now = now_ms();
+        if now > headed.header.expires_ms {
+            return Err(refused("the policy is over already", hint));
+        }
+        let pilots = headed.body.policy.rings.iter().flatten().count() as u64;
         let pending = {
             let mut state = self.state();
+            if let Some(keys) = state.tenant_keys.get(tenant) {
+                verify::<Headed<TenantPolicy>>(&policy, "customer", keys, 1).map_err(|e| {
+                    bad("the policy", &e, "sign it with the customer's key; `staffel tenant show` names it")
+                })?;
+            }
             let devices =
                 state.fleet.find_tenant(tenant).map_or(0, |t| u64::from(state.fleet.tenants[t as usize].devices));
             if pilots > (devices / 20).max(1) {
@@ -201,6 +211,23 @@ impl Engine {
             }
             let record = Record::PolicySet { tenant: tenant.into(), policy, by: who.name.clone() };
             self.commit(&mut state, &[record], now)?
+        };
+        self.durable(pending).await?;
+        let tenants = self.tenants(who);
+        tenants.into_iter().find(|t| t.tenant == tenant).ok_or(EngineError::NotFound { what: tenant.into() })
+    }
+
+    /// Registers the keys with which a customer signs, so that its policies are verified here as well as on its devices.
+    pub async fn tenant_keys(&self, who: &Caller, tenant: &str, word: TenantKeys) -> Result<TenantView, EngineError> {
+        may_touch(who, tenant)?;
+        check_name(tenant)?;
+        if word.keys.is_empty() || word.keys.len() > 16 {
+            return Err(refused("a customer has 1 to 16 keys", "name the keys that its devices have pinned"));
+        }
+        let pending = {
+            let mut state = self.state();
+            let record = Record::TenantKeysSet { tenant: tenant.into(), keys: word.keys, by: who.name.clone() };
+            self.commit(&mut state, &[record], now_ms())?
         };
         self.durable(pending).await?;
         let tenants = self.tenants(who);
@@ -234,8 +261,8 @@ impl Engine {
     }
 }
 
-fn said(word: &Word) -> String {
-    let why: String = word.why.chars().take(500).collect();
+pub(super) fn said(why: &str) -> String {
+    let why: String = why.chars().take(500).collect();
     if why.trim().is_empty() { "no reason given".into() } else { why }
 }
 

@@ -1,16 +1,22 @@
 //! What stands in the log: the closed set of records, as JSON. Old kinds stay readable for good; a new meaning gets a new
-//! kind. Must stay out: heartbeats, personal data (names of devices are technical names; people appear by account name).
+//! kind. Must stay out: heartbeats, and personal data outside of records that can be erased on their own (contacts, the free words of
+//! a note or a call); people appear by account name.
 
+use super::recovery::Place;
 use serde::{Deserialize, Serialize};
 use staffel_core::{
     conditions::{Reach, Refusal},
     evidence::Arm,
+    foreign::{Component, Suspect},
     ids::{DeviceId, Digest},
     profile::Profile,
-    rollout,
+    recovery, rollout,
 };
 use staffel_store::{Entry, NewEntry};
-use staffel_trust::{statement::Envelope, wire::Attributes};
+use staffel_trust::{
+    statement::{Envelope, PublicKey},
+    wire::Attributes,
+};
 use std::collections::BTreeMap;
 
 /// One entry of the log.
@@ -56,6 +62,32 @@ pub enum Record {
     DeviceLeft {
         device: DeviceId,
         why: String,
+    },
+    /// A set of foreign software that no device had before.
+    InventorySeen {
+        digest: Digest,
+        components: Vec<Component>,
+    },
+    /// A device has exactly this set from now on.
+    DeviceInventory {
+        device: DeviceId,
+        inventory: Digest,
+    },
+    /// Chance does not explain why so many devices that got this are in trouble.
+    ForeignSuspected {
+        suspect: Suspect,
+    },
+    /// It is out of the fleet for good, and its key opens nothing any more.
+    DeviceRetired {
+        device: DeviceId,
+        why: String,
+        by: String,
+    },
+    /// Somebody has looked: there is one machine with this key.
+    CloneCleared {
+        device: DeviceId,
+        why: String,
+        by: String,
     },
     /// Two live boots on one key.
     DeviceCloned {
@@ -105,6 +137,70 @@ pub enum Record {
         halt: Envelope,
         by: String,
     },
+    /// A person was refused something.
+    AccessRefused {
+        /// The account; none if nobody was logged in or the name is unknown.
+        who: Option<String>,
+        what: String,
+        why: String,
+        /// Refusals before this one that were not recorded, because there were too many.
+        left_out: u64,
+    },
+    /// An incident or one of its cases.
+    Recovery {
+        #[serde(flatten)]
+        event: recovery::Event,
+    },
+    /// A notice to people, and what came of it.
+    Notice {
+        #[serde(flatten)]
+        event: staffel_notice::Event,
+    },
+    /// A notice's addresses, one list for each recipient: personal, so a record of its own that can be erased.
+    NoticeAddresses {
+        notice: u64,
+        addresses: Vec<Vec<staffel_notice::address::Address>>,
+    },
+    /// A customer, a site, its contacts, or a device that is expected there.
+    Place {
+        #[serde(flatten)]
+        place: Place,
+        by: String,
+    },
+    /// Two releasers took every halt of this rollout's release back: it may be released again, by a rollout of its own.
+    UnhaltSigned {
+        rollout: u64,
+        unhalts: Vec<Envelope>,
+        why: String,
+        by: String,
+    },
+    /// The keys with which a customer signs its policy.
+    TenantKeysSet {
+        tenant: String,
+        keys: Vec<PublicKey>,
+        by: String,
+    },
+    /// A signed act of repair for one device.
+    RemedySent {
+        device: DeviceId,
+        remedy: Envelope,
+        by: String,
+    },
+    /// Personal data of an entry was taken out of the log: its place, time, kind and commitment stay, so the log still verifies.
+    Erased {
+        entry: u64,
+        /// What it was, such as "the addresses of notice 3".
+        what: String,
+        why: String,
+        by: String,
+    },
+    /// What became of it, in the words of the device's guard.
+    RemedyDone {
+        device: DeviceId,
+        sequence: u64,
+        done: bool,
+        why: String,
+    },
 }
 
 impl Record {
@@ -117,7 +213,12 @@ impl Record {
             Record::DeviceChanged { .. } => "device.changed",
             Record::DeviceRefused { .. } => "device.refused",
             Record::DeviceLeft { .. } => "device.left",
+            Record::InventorySeen { .. } => "inventory.seen",
+            Record::DeviceInventory { .. } => "device.inventory",
+            Record::ForeignSuspected { .. } => "foreign.suspected",
             Record::DeviceCloned { .. } => "device.cloned",
+            Record::DeviceRetired { .. } => "device.retired",
+            Record::CloneCleared { .. } => "device.clone-cleared",
             Record::PolicySet { .. } => "policy.set",
             Record::RolloutStarted { .. } => "rollout.started",
             Record::Rollout { event, .. } => match event {
@@ -126,6 +227,9 @@ impl Record {
                 rollout::Event::OnTrial { .. } => "rollout.on-trial",
                 rollout::Event::Confirmed { .. } => "rollout.confirmed",
                 rollout::Event::Failed { .. } => "rollout.failed",
+                rollout::Event::Withdrawn { .. } => "rollout.withdrawn",
+                rollout::Event::CutOff { .. } => "rollout.cut-off",
+                rollout::Event::Overdue { .. } => "rollout.overdue",
                 rollout::Event::Departed { .. } => "rollout.departed",
                 rollout::Event::Observed { .. } => "rollout.observed",
                 rollout::Event::WaveResolved { .. } => "rollout.wave-resolved",
@@ -139,6 +243,37 @@ impl Record {
             Record::PermitGranted { .. } => "permit.granted",
             Record::FrontierMoved { .. } => "frontier.moved",
             Record::HaltSigned { .. } => "halt.signed",
+            Record::AccessRefused { .. } => "access.refused",
+            Record::Recovery { event } => match event {
+                recovery::Event::IncidentOpened { .. } => "recovery.incident-opened",
+                recovery::Event::CasesOpened { .. } => "recovery.cases-opened",
+                recovery::Event::Owned { .. } => "recovery.owned",
+                recovery::Event::Said { .. } => "recovery.said",
+                recovery::Event::Contacted { .. } => "recovery.contacted",
+                recovery::Event::CallBack { .. } => "recovery.call-back",
+                recovery::Event::Noted { .. } => "recovery.noted",
+                recovery::Event::Heard { .. } => "recovery.heard",
+                recovery::Event::FellSilent { .. } => "recovery.fell-silent",
+                recovery::Event::DebtOpened { .. } => "recovery.debt-opened",
+                recovery::Event::DebtLifted { .. } => "recovery.debt-lifted",
+                recovery::Event::Verified { .. } => "recovery.verified",
+                recovery::Event::Doubted { .. } => "recovery.doubted",
+                recovery::Event::Reopened { .. } => "recovery.reopened",
+                recovery::Event::Closed { .. } => "recovery.closed",
+            },
+            Record::Notice { event } => event.kind(),
+            Record::NoticeAddresses { .. } => "notice.addresses",
+            Record::Place { place, .. } => match place {
+                Place::Customer { .. } => "place.customer",
+                Place::Site { .. } => "place.site",
+                Place::Contacts { .. } => "place.contacts",
+                Place::Expected { .. } => "place.expected-device",
+            },
+            Record::UnhaltSigned { .. } => "halt.taken-back",
+            Record::TenantKeysSet { .. } => "tenant.keys-set",
+            Record::Erased { .. } => "entry.erased",
+            Record::RemedySent { .. } => "remedy.sent",
+            Record::RemedyDone { .. } => "remedy.done",
         }
     }
 

@@ -3,22 +3,31 @@
 //! `apply` runs when a record is made and again at every start, so it decides nothing. What is not in the log (when a
 //! device was last heard, its own words about waiting) lives beside it and is allowed to be forgotten.
 
-use super::record::Record;
+use super::{
+    foreign::SuspectNoted,
+    notices::{KeptAddresses, Notices},
+    record::Record,
+    recovery::Recovery,
+    remedies::Sent,
+    series::{Series, Trail, device_of},
+};
 use staffel_core::{
     conditions::Authorisation,
     fleet::{DeviceIndex, Fleet, Joining},
+    foreign::{Inventories, Restarts},
     ids::{DeviceId, Digest},
     profile::Profile,
     rollout::{Event, HaltReason, Rollout, Status},
 };
 use staffel_trust::{
     statement::{
-        Envelope,
+        Envelope, PublicKey,
+        guard::RemedyOutcome,
         predicate::{Headed, Release, TenantPolicy, read},
     },
     wire::{Attributes, Why},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Entries of a rollout's history kept in memory; the log has them all.
 const HISTORY: usize = 10_000;
@@ -30,6 +39,8 @@ const REFUSED: usize = 16;
 pub struct DeviceInfo {
     /// Number of a set in [`Releases`]: what it runs. A fleet has few different sets.
     pub running: u32,
+    /// The last set that it ran in normal mode.
+    pub last_well: u32,
     pub left: bool,
     #[allow(clippy::box_collection, reason = "8 bytes instead of 24 a device, and hardly any has something to say")]
     pub safe_mode: Option<Box<String>>,
@@ -87,7 +98,7 @@ pub struct TokenInfo {
 #[derive(Clone, Debug, Default)]
 pub struct FrontierState {
     pub sequence: u64,
-    /// [`Rollout::frontier_sequence`] that it shows.
+    /// [`Rollout::reach_version`] that it shows.
     pub shows: u64,
     pub issued_ms: u64,
     pub expires_ms: u64,
@@ -109,7 +120,16 @@ pub struct Running {
     pub ended_ms: Option<u64>,
     pub frontier: FrontierState,
     pub halt_signed: bool,
+    /// Two releasers took the halt of its release back; who sent that and why.
+    pub unhalted: Option<String>,
     pub history: Vec<(u64, u64, String, String)>,
+}
+
+impl Running {
+    /// True if the rollout still has something to decide: also a completed one whose latecomers are not through.
+    pub fn is_active(&self) -> bool {
+        self.ended_ms.is_none() || self.rollout.awaits_latecomers()
+    }
 }
 
 /// Everything.
@@ -127,10 +147,33 @@ pub struct State {
     /// Hash of site and name to device: names are unique in a site.
     names: BTreeMap<u64, DeviceIndex>,
     pub policies: BTreeMap<String, Envelope>,
+    /// The keys with which customers sign their policies, where they are known here.
+    pub tenant_keys: BTreeMap<String, Vec<PublicKey>>,
     pub rollouts: BTreeMap<u64, Running>,
     pub halts: Vec<Envelope>,
+    pub unhalts: Vec<Envelope>,
+    /// What was sent to a device to repair it, oldest first.
+    pub remedies: BTreeMap<DeviceIndex, Vec<Sent>>,
     /// Releases seen running or rolled out.
     pub releases: Releases,
+    /// For pages only.
+    pub series: BTreeMap<u64, Series>,
+    pub trail: Trail,
+    /// Incidents and cases, customers and sites.
+    pub recovery: Recovery,
+    /// Software that Staffel did not bring.
+    pub foreign: Inventories,
+    pub suspects: Vec<SuspectNoted>,
+    /// When these went into safe mode, Unix milliseconds.
+    pub safe_since: BTreeMap<DeviceIndex, u64>,
+    /// Devices that started without a goodbye; forgotten at a restart.
+    pub restarts: Restarts,
+    /// When suspects were last looked for; forgotten at a restart.
+    pub suspects_looked_ms: u64,
+    /// Notices to people.
+    pub notices: Notices,
+    /// Entries of the log whose content somebody had erased.
+    pub erased: BTreeSet<u64>,
 }
 
 /// Releases by number, so that a device's list stays small.
@@ -178,6 +221,18 @@ impl Releases {
         numbers.iter().filter_map(|number| self.list.get(*number as usize))
     }
 
+    /// The sets that hold `name version`, or any version of `name`.
+    pub fn sets_with(&self, text: &str) -> BTreeSet<u32> {
+        let is = |number: &u32| {
+            self.list.get(*number as usize).is_some_and(|(name, digest)| {
+                let version = text.strip_prefix(name.as_str()).map(str::trim_start);
+                version.is_some_and(|version| version.is_empty() || version == self.version(digest))
+            })
+        };
+        let sets = self.sets.iter().enumerate().filter(|(_, set)| set.iter().any(is));
+        sets.map(|(number, _)| number as u32).collect()
+    }
+
     /// The version as people call it, or the start of the digest.
     pub fn version(&self, digest: &Digest) -> String {
         self.versions.get(digest).cloned().unwrap_or_else(|| digest.short())
@@ -191,7 +246,8 @@ impl State {
         let position = self.head;
         self.head += 1;
         match record {
-            Record::ServerStarted { .. } | Record::PermitGranted { .. } => {}
+            Record::PermitGranted { .. } | Record::AccessRefused { .. } => {}
+            Record::ServerStarted { to_ms, .. } => self.recovery.book.observing_since(*to_ms),
             Record::DeviceRefused { device, rollout, refusals, problems } => {
                 let why = Why { rollout: *rollout, refusals: refusals.clone(), problems: problems.clone() };
                 self.device_refused(device, why, at_ms);
@@ -206,15 +262,27 @@ impl State {
                 self.names.insert(name_key(self.fleet.device(index).site, name), index);
                 self.info[index as usize].token = start_of(token);
                 self.tokens.remove(token);
+                self.recovery.book.joined(index, self.fleet.device(index).site, at_ms);
+                self.recovery.enrolled(tenant, site, name);
             }
             Record::DeviceChanged { device, running, safe_mode, attributes } => {
-                self.changed(*device, running, safe_mode.as_deref(), attributes.as_ref());
+                self.changed(*device, running, safe_mode.as_deref(), attributes.as_ref(), at_ms);
             }
             Record::DeviceLeft { device, .. } => {
                 if let Some(index) = self.fleet.find(device) {
                     self.info[index as usize].left = true;
+                    self.recovery.book.left(index, true);
                 }
             }
+            Record::InventorySeen { digest, components } => self.foreign.learn(*digest, components),
+            Record::DeviceInventory { device, inventory } => {
+                if let Some(index) = self.fleet.find(device) {
+                    self.foreign.has(index, inventory, at_ms);
+                }
+            }
+            Record::ForeignSuspected { suspect } => self.suspected(suspect, at_ms, position),
+            Record::DeviceRetired { device, .. } => self.device_retired(device),
+            Record::CloneCleared { device, .. } => self.clone_cleared(device),
             Record::DeviceCloned { device } => {
                 if let Some(index) = self.fleet.find(device) {
                     self.fleet.devices[index as usize].cloned = true;
@@ -223,17 +291,64 @@ impl State {
             Record::PolicySet { tenant, policy, .. } => self.policy_set(tenant, policy),
             Record::RolloutStarted { rollout, release, authorisation, profile, by, .. } => {
                 self.rollout_started(*rollout, release, authorisation, profile, by, at_ms);
+                self.series.insert(*rollout, Series::begin(position));
             }
             Record::Rollout { rollout, event } => self.rollout_event(*rollout, event, at_ms, position),
             Record::FrontierMoved { rollout, sequence, issued_ms, expires_ms, .. } => {
                 if let Some(running) = self.rollouts.get_mut(rollout) {
                     running.frontier.sequence = *sequence;
-                    running.frontier.shows = running.rollout.frontier_sequence;
+                    running.frontier.shows = running.rollout.reach_version(&self.fleet);
                     running.frontier.issued_ms = *issued_ms;
                     running.frontier.expires_ms = *expires_ms;
                 }
             }
             Record::HaltSigned { halt, .. } => self.halts.push(halt.clone()),
+            Record::Recovery { event } => self.recovery.apply(event, at_ms, position),
+            Record::Notice { event } => self.notices.book.apply(event, at_ms),
+            Record::NoticeAddresses { notice, addresses } => {
+                let kept = KeptAddresses { position, lists: addresses.clone() };
+                self.notices.addresses.insert(*notice, kept);
+            }
+            Record::Place { place, .. } => self.recovery.placed(place, position),
+            Record::UnhaltSigned { rollout, unhalts, why, by } => {
+                let said = format!("the halt of this release was taken back by two releasers ({by}: {why})");
+                self.unhalted(*rollout, unhalts, said, at_ms, position);
+            }
+            Record::TenantKeysSet { tenant, keys, .. } => {
+                self.fleet.tenant(tenant);
+                self.tenant_keys.insert(tenant.clone(), keys.clone());
+            }
+            Record::RemedySent { device, remedy, by } => self.remedy_sent(device, remedy, by, at_ms),
+            Record::Erased { entry, .. } => {
+                self.notices.addresses.retain(|_, kept| kept.position != *entry);
+                self.erased.insert(*entry);
+            }
+            Record::RemedyDone { device, sequence, done, why } => {
+                let outcome = RemedyOutcome { sequence: *sequence, done: *done, why: why.clone() };
+                self.remedy_done(device, &outcome, at_ms);
+            }
+        }
+        if let Some(device) = self.about(record) {
+            self.trail.note(device, position);
+        }
+    }
+
+    /// The device that a record is about.
+    fn about(&self, record: &Record) -> Option<DeviceIndex> {
+        match record {
+            Record::DeviceEnrolled { device, .. }
+            | Record::DeviceChanged { device, .. }
+            | Record::DeviceRefused { device, .. }
+            | Record::DeviceLeft { device, .. }
+            | Record::DeviceCloned { device }
+            | Record::DeviceRetired { device, .. }
+            | Record::CloneCleared { device, .. }
+            | Record::DeviceInventory { device, .. }
+            | Record::RemedySent { device, .. }
+            | Record::RemedyDone { device, .. } => self.fleet.find(device),
+            Record::Rollout { event, .. } => device_of(event),
+            Record::Recovery { event } => Some(self.recovery.book.case(event.case()?)?.device),
+            _ => None,
         }
     }
 
@@ -264,6 +379,14 @@ impl State {
         index
     }
 
+    pub(super) fn forget_name(&mut self, index: DeviceIndex) {
+        let row = self.fleet.device(index);
+        let key = name_key(row.site, &row.name);
+        if self.names.get(&key) == Some(&index) {
+            self.names.remove(&key);
+        }
+    }
+
     /// The device of that name at that place.
     pub fn named(&self, tenant: &str, site: &str, name: &str) -> Option<DeviceIndex> {
         let site = self.fleet.find_site(tenant, site)?;
@@ -277,13 +400,26 @@ impl State {
         running: &BTreeMap<String, Digest>,
         safe_mode: Option<&str>,
         attributes: Option<&Attributes>,
+        at_ms: u64,
     ) {
         let Some(index) = self.fleet.find(&device) else { return };
         let set = self.releases.set(running);
         let info = &mut self.info[index as usize];
         info.running = set;
+        if safe_mode.is_none() && !running.is_empty() {
+            info.last_well = set;
+        }
         info.safe_mode = safe_mode.map(|why| Box::new(why.to_string()));
         info.left = false;
+        self.recovery.book.left(index, false);
+        match safe_mode {
+            Some(_) => {
+                self.safe_since.entry(index).or_insert(at_ms);
+            }
+            None => {
+                self.safe_since.remove(&index);
+            }
+        }
         if let Some(attributes) = attributes {
             let row = self.fleet.device(index);
             let site = self.fleet.sites[row.site as usize].clone();
@@ -318,7 +454,9 @@ impl State {
             return;
         };
         let digest = Digest::of(&release_payload);
-        let rollout = Rollout::new(&self.fleet, contents.to_core(digest), headed.body, profile.clone(), at_ms);
+        let superseded = headed.body.supersedes.and_then(|old| self.rollouts.get(&old)).map(|old| &old.rollout);
+        let release = contents.to_core(digest);
+        let rollout = Rollout::after(superseded, &self.fleet, release, headed.body, profile.clone(), at_ms);
         let Ok(rollout) = rollout else { return };
         self.releases.versions.insert(digest, contents.version.clone());
         self.releases.number(&contents.name, digest);
@@ -331,6 +469,7 @@ impl State {
             ended_ms: None,
             frontier: FrontierState::default(),
             halt_signed: false,
+            unhalted: None,
             history: Vec::new(),
         };
         self.rollouts.insert(id, running);
@@ -341,6 +480,9 @@ impl State {
         running.rollout.apply(&mut self.fleet, event, at_ms);
         if matches!(running.rollout.status, Status::Halted { .. } | Status::Completed { .. }) {
             running.ended_ms.get_or_insert(at_ms);
+        }
+        if let Some(series) = self.series.get_mut(&id) {
+            series.note(&running.rollout, event, at_ms, position);
         }
         if running.history.len() < HISTORY {
             let text = describe(event, &self.fleet);
@@ -358,7 +500,10 @@ impl State {
         if let [tenant, site, name] = parts[..] {
             return self.named(tenant, site, name);
         }
-        let matches = |index: &DeviceIndex| *self.fleet.device(*index).name == *text;
+        let matches = |index: &DeviceIndex| {
+            let row = self.fleet.device(*index);
+            *row.name == *text && !row.retired
+        };
         let mut found = (0..self.fleet.devices.len() as DeviceIndex).filter(matches);
         let first = found.next()?;
         found.next().is_none().then_some(first)
@@ -366,13 +511,18 @@ impl State {
 
     /// The rollouts that may still do something.
     pub fn active(&self) -> impl Iterator<Item = u64> + '_ {
-        self.rollouts.iter().filter(|(_, r)| r.ended_ms.is_none()).map(|(id, _)| *id)
+        self.rollouts.iter().filter(|(_, r)| r.is_active()).map(|(id, _)| *id)
     }
 
-    /// True if this rollout was halted because the release is bad, not because a later one replaces it.
+    /// Why this rollout was halted, if it was because the release is bad, not because a later one replaces it, and if
+    /// nobody has taken that back.
     pub fn is_denied(running: &Running) -> Option<&HaltReason> {
         match &running.rollout.status {
-            Status::Halted { reason, .. } if !matches!(reason, HaltReason::Superseded { .. }) => Some(reason),
+            Status::Halted { reason, .. }
+                if !matches!(reason, HaltReason::Superseded { .. }) && running.unhalted.is_none() =>
+            {
+                Some(reason)
+            }
             _ => None,
         }
     }
@@ -403,6 +553,11 @@ pub fn describe(event: &Event, fleet: &Fleet) -> String {
             let to = if *safe_mode { "into safe mode" } else { "back to the version before" };
             format!("{} went {to}: {why}", name(device))
         }
+        Event::Withdrawn { device, why } => format!("{} gave its permit back unused: {why}", name(device)),
+        Event::CutOff { device, why } => {
+            format!("{} went back while the server was away, which is no word on the release: {why}", name(device))
+        }
+        Event::Overdue { device } => format!("{} came late and is past its deadline", name(device)),
         Event::Departed { device } => format!("{} shut down in an orderly way", name(device)),
         Event::Observed { metric, arm, n_t, n_c, .. } => {
             format!("{metric:?} of a {arm:?} device, at risk: {n_t} treated, {n_c} control")

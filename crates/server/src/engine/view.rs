@@ -10,10 +10,11 @@ use crate::api::{
 };
 use staffel_core::{
     fleet::DeviceIndex,
+    ids::DeviceId,
     profile::ceiling_at,
     rollout::{Status, WaitingOn},
 };
-use std::{fmt::Write as _, sync::atomic::Ordering};
+use std::{collections::BTreeSet, fmt::Write as _, sync::atomic::Ordering};
 
 /// One word for the state of a rollout.
 pub(super) fn state_word(running: &Running) -> &'static str {
@@ -77,11 +78,11 @@ impl Engine {
         let state = self.state();
         let limit = query.limit.unwrap_or(100).clamp(1, 1_000) as usize;
         let first = query.after.map_or(0, |after| after.saturating_add(1));
-        let text = query.text.as_deref().map(str::to_lowercase);
+        let wanted = Wanted::of(&state, query);
         let mut page = DevicePage { devices: Vec::new(), next: None };
         let mut last = None;
         for index in first..state.fleet.devices.len() as DeviceIndex {
-            if !sees(&state, who, index) || !matches(&state, query, text.as_deref(), index, now) {
+            if !sees(&state, who, index) || !wanted.matches(&state, query, index, now) {
                 continue;
             }
             if page.devices.len() == limit {
@@ -107,7 +108,7 @@ impl Engine {
             let mut entry = DeviceWhyRollout {
                 rollout: *id,
                 release: format!("{} {}", running.contents.name, running.contents.version),
-                place: running.rollout.place(index).into(),
+                place: running.rollout.place(index).into_owned(),
                 says: Vec::new(),
                 refusals: Vec::new(),
                 problems: Vec::new(),
@@ -133,7 +134,7 @@ impl Engine {
         for before in refused.iter().filter(|before| !said.iter().any(|why| why.rollout == before.why.rollout)) {
             add_earlier(&mut rollouts, before, now);
         }
-        Ok(DeviceWhy { device: device(&state, index, now), rollouts })
+        Ok(DeviceWhy { device: device(&state, index, now), rollouts, remedies: state.remedy_views(index, now) })
     }
 
     /// The customers.
@@ -147,6 +148,7 @@ impl Engine {
                 devices: u64::from(tenant.devices),
                 policy_sequence: tenant.policy_sequence,
                 policy: tenant.policy.clone(),
+                keys: state.tenant_keys.get(&tenant.name).cloned().unwrap_or_default(),
             })
             .collect()
     }
@@ -207,12 +209,22 @@ fn add_earlier(rollouts: &mut Vec<DeviceWhyRollout>, before: &Refused, now: u64)
     rollouts.push(entry);
 }
 
-fn show(state: &State, who: &Caller, id: u64) -> Option<RolloutView> {
+pub(super) fn show(state: &State, who: &Caller, id: u64) -> Option<RolloutView> {
     let now = now_ms();
     let State { fleet, rollouts, .. } = state;
     let running = rollouts.get(&id)?;
-    let waiting: WaitingOn = running.rollout.waiting_on(fleet, now);
-    // The words of a hold or halt name devices and customers; who sees one customer only is not told of the others.
+    let mut waiting: WaitingOn = running.rollout.waiting_on(fleet, now);
+    // These words name devices and customers; who sees one customer only is not told of the others.
+    if who.tenant.is_some() {
+        match &mut waiting {
+            WaitingOn::Skipped { named, .. } => named.clear(),
+            WaitingOn::Completed { named, late, .. } => {
+                named.clear();
+                late.stopped_by = None;
+            }
+            _ => {}
+        }
+    }
     let named = matches!(waiting, WaitingOn::Held { .. } | WaitingOn::Halted { .. });
     let names_nobody = who.tenant.is_none() || !named;
     let rollout = &running.rollout;
@@ -226,7 +238,11 @@ fn show(state: &State, who: &Caller, id: u64) -> Option<RolloutView> {
         release: rollout.release.digest,
         profile: rollout.profile.clone(),
         state: state_word(running).into(),
-        why: if names_nobody { waiting.to_string() } else { format!("{} for all customers", state_word(running)) },
+        why: match &running.unhalted {
+            Some(said) if names_nobody => format!("{waiting}; {said}"),
+            None if names_nobody => waiting.to_string(),
+            _ => format!("{} for all customers", state_word(running)),
+        },
         waiting_on: if names_nobody {
             serde_json::to_value(&waiting).unwrap_or_default()
         } else {
@@ -243,6 +259,7 @@ fn show(state: &State, who: &Caller, id: u64) -> Option<RolloutView> {
         confirmed: counts.confirmed,
         failed: counts.failed,
         silent: counts.silent,
+        withdrawn: counts.withdrawn,
         ln_e: rollout.ln_e(),
         ln_hold,
         ln_halt,
@@ -252,22 +269,76 @@ fn show(state: &State, who: &Caller, id: u64) -> Option<RolloutView> {
     })
 }
 
-fn sees(state: &State, who: &Caller, index: DeviceIndex) -> bool {
+pub(super) fn sees(state: &State, who: &Caller, index: DeviceIndex) -> bool {
     who.tenant.as_deref().is_none_or(|own| state.fleet.tenant_of(index).name == own)
 }
 
-fn matches(state: &State, query: &DeviceQuery, text: Option<&str>, index: DeviceIndex, now: u64) -> bool {
-    let row = state.fleet.device(index);
-    query.tenant.as_deref().is_none_or(|tenant| state.fleet.tenant_of(index).name == tenant)
-        && query.site.as_deref().is_none_or(|site| state.fleet.sites[row.site as usize].name == site)
-        && query.presence.as_deref().is_none_or(|wanted| presence(state, index, now) == wanted)
-        && text.is_none_or(|text| row.name.to_lowercase().contains(text) || row.id.to_string().starts_with(text))
+/// What of a query is worth working out once for all devices.
+struct Wanted {
+    text: Option<String>,
+    /// The text could be the beginning of an id.
+    id: Option<String>,
+    /// Sets of releases that hold the wanted version.
+    sets: Option<BTreeSet<u32>>,
 }
 
-fn presence(state: &State, index: DeviceIndex, now: u64) -> &'static str {
+impl Wanted {
+    fn of(state: &State, query: &DeviceQuery) -> Self {
+        let text = query.text.as_deref().map(|text| text.trim().to_lowercase()).filter(|text| !text.is_empty());
+        let id = text.clone().filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let sets = query.version.as_deref().map(|version| state.releases.sets_with(version));
+        Wanted { text, id, sets }
+    }
+
+    fn matches(&self, state: &State, query: &DeviceQuery, index: DeviceIndex, now: u64) -> bool {
+        let row = state.fleet.device(index);
+        let site = &state.fleet.sites[row.site as usize];
+        let info = &state.info[index as usize];
+        query.tenant.as_deref().is_none_or(|tenant| state.fleet.tenants[site.tenant as usize].name == tenant)
+            && query.site.as_deref().is_none_or(|wanted| site.name == wanted)
+            && self.sets.as_ref().is_none_or(|sets| sets.contains(&info.running))
+            && query.presence.as_deref().is_none_or(|wanted| match wanted {
+                "safe-mode" => info.safe_mode.is_some(),
+                "refusing" => state.refused.contains_key(&index),
+                "cloned" => row.cloned,
+                wanted => presence(state, index, now) == wanted,
+            })
+            && self.text.as_deref().is_none_or(|text| {
+                contains(&row.name, text)
+                    || self.id.as_deref().is_some_and(|start| begins_with(&row.id, start.as_bytes()))
+            })
+    }
+}
+
+/// True if the id, in hex, begins with `start`, lower case. Writes no text: this is asked of every device.
+fn begins_with(id: &DeviceId, start: &[u8]) -> bool {
+    start.len() <= 2 * id.0.len()
+        && start.iter().enumerate().all(|(at, digit)| {
+            let nibble = if at % 2 == 0 { id.0[at / 2] >> 4 } else { id.0[at / 2] & 15 };
+            b"0123456789abcdef"[usize::from(nibble)] == *digit
+        })
+}
+
+/// `part` is lower case. Most names are ASCII: those are compared where they lie.
+fn contains(name: &str, part: &str) -> bool {
+    if name.is_ascii() {
+        let (name, part) = (name.as_bytes(), part.as_bytes());
+        let Some(first) = part.first() else { return true };
+        // Most places are ruled out by their first byte.
+        let starts = name.iter().enumerate().filter(|(_, byte)| byte.to_ascii_lowercase() == *first);
+        return starts
+            .map(|(at, _)| at)
+            .any(|at| name.get(at..at + part.len()).is_some_and(|found| found.eq_ignore_ascii_case(part)));
+    }
+    name.to_lowercase().contains(part)
+}
+
+pub(super) fn presence(state: &State, index: DeviceIndex, now: u64) -> &'static str {
     let seen = state.fleet.device(index).last_seen_ms;
     let info = &state.info[index as usize];
-    if info.left {
+    if state.fleet.device(index).retired {
+        "retired"
+    } else if info.left {
         "left"
     } else if seen == 0 {
         "never-seen"
@@ -278,7 +349,7 @@ fn presence(state: &State, index: DeviceIndex, now: u64) -> &'static str {
     }
 }
 
-fn device(state: &State, index: DeviceIndex, now: u64) -> DeviceView {
+pub(super) fn device(state: &State, index: DeviceIndex, now: u64) -> DeviceView {
     let row = state.fleet.device(index);
     let info = &state.info[index as usize];
     let site = &state.fleet.sites[row.site as usize];
@@ -295,5 +366,36 @@ fn device(state: &State, index: DeviceIndex, now: u64) -> DeviceView {
         mode: info.safe_mode.as_ref().map_or("normal".into(), |why| format!("safe: {why}")),
         running: running.map(|(name, digest)| (name.clone(), state.releases.version(digest))).collect(),
         warnings: if row.cloned { vec!["two live boots on one key: cloned?".into()] } else { Vec::new() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_name_is_found_whatever_its_case_and_letters() {
+        for (name, part, found) in [
+            ("Till-0042", "till", true),
+            ("Till-0042", "042", true),
+            ("Till-0042", "42-", false),
+            ("aab", "ab", true),
+            ("Till", "till-0042", false),
+            ("Messplatz-Ä", "ä", true),
+            ("Messplatz-Ä", "ö", false),
+            ("x", "", true),
+        ] {
+            assert_eq!(contains(name, part), found, "{part} in {name}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_found_by_its_beginning() {
+        let id = DeviceId([0xab; 16]);
+        let text = id.to_string();
+        for end in 0..=text.len() {
+            assert!(begins_with(&id, &text.as_bytes()[..end]), "{end}");
+        }
+        assert!(!begins_with(&id, b"abb") && !begins_with(&id, format!("{text}a").as_bytes()));
     }
 }

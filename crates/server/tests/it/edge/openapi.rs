@@ -11,12 +11,16 @@ use staffel_core::{
 };
 use staffel_server::{
     api::{
-        DevicePage, DeviceView, DeviceWhy, DeviceWhyRollout, HistoryEntry, Role, RolloutView, StartRollout, TenantView,
-        TokenRequest, Word,
+        CallBack, CaseWord, DevicePage, DeviceView, DeviceWhy, DeviceWhyRollout, Erase, EraseNote, HistoryEntry,
+        Import, NewNotice, NextUnhalt, OpenIncident, RemedyView, Role, RolloutView, StartRollout, TenantView,
+        TokenRequest, Unhalting, Word,
     },
     openapi::DOCUMENT,
 };
-use staffel_trust::{statement::Envelope, wire::Problem};
+use staffel_trust::{
+    statement::{Envelope, PublicKey},
+    wire::Problem,
+};
 use std::collections::BTreeSet;
 
 fn document() -> Value {
@@ -110,9 +114,11 @@ fn its_paths_are_those_of_the_source() {
         include_str!("../../../src/edge.rs"),
         include_str!("../../../src/log_api.rs"),
         include_str!("../../../src/operator_api.rs"),
+        include_str!("../../../src/recovery_api.rs"),
+        include_str!("../../../src/notice_api.rs"),
         include_str!("../../../src/device_api.rs"),
     ] {
-        for call in ["route(\"", "fleet(\""] {
+        for call in ["route(\"", "fleet(\"", "large(\""] {
             let paths = source.split(call).skip(1).map(|rest| rest.split('"').next().unwrap().replace("{*", "{"));
             registered.extend(paths.filter(|path| !path.starts_with("/v1/") && !path.starts_with("/repo/")));
         }
@@ -126,7 +132,13 @@ async fn each_described_method_is_known_to_the_router_and_no_other() {
     let server = Server::start(|_| {}).await;
     let client = server.operator(Role::Releaser, None);
     for (path, methods) in document()["paths"].as_object().unwrap() {
-        let url = server.url(&path.replace("{id}", "1").replace("{tenant}", "clinic").replace("{path}", "0/000"));
+        let url = server.url(
+            &path
+                .replace("{id}", "1")
+                .replace("{tenant}", "clinic")
+                .replace("{site}", "north")
+                .replace("{path}", "0/000"),
+        );
         for method in ["get", "post", "put", "delete", "patch"] {
             let request = client.request(method.to_uppercase().parse().unwrap(), &url);
             let answer = request.send().await.unwrap();
@@ -144,18 +156,31 @@ async fn real_answers_are_as_described() {
     server.device("till-1").await;
     let client = server.operator(Role::Releaser, None);
     let document = document();
+    let incident = json!({ "class": "outage", "why": "dark", "devices": ["till-1"] });
+    let opened = client.post(server.url("/api/v1/incidents")).json(&incident).send().await.unwrap();
+    assert_eq!(opened.status(), 200);
+    for word in [
+        json!({ "word": "contact", "channel": "phone", "outcome": "no-answer" }),
+        json!({ "word": "open-debt", "what": "scanner off" }),
+        json!({ "word": "own" }),
+    ] {
+        let said = client.post(server.url("/api/v1/cases/1/words")).json(&word).send().await.unwrap();
+        assert_eq!(said.status(), 200, "{word}");
+    }
     let mut checked = 0;
     for (path, methods) in document["paths"].as_object().unwrap() {
         let schema = &methods["get"]["responses"]["200"]["content"]["application/json"]["schema"];
-        if schema.is_null() || path.contains("/rollouts/{id}") {
+        if schema.is_null() || path.contains("/rollouts/{id}") || path.contains("/notices/{id}") {
             continue;
         }
-        let url = server.url(&path.replace("{id}", "till-1"));
+        let id = if path.contains("devices") { "till-1" } else { "1" };
+        let path = path.replace("{id}", id).replace("{tenant}", "clinic").replace("{site}", "north");
+        let url = server.url(&path);
         let answer: Value = client.get(url).send().await.unwrap().json().await.unwrap();
-        check(&document, schema, &answer, path).unwrap();
+        check(&document, schema, &answer, &path).unwrap();
         checked += 1;
     }
-    assert_eq!(checked, 9);
+    assert_eq!(checked, 25);
     let request = json!({ "tenant": "clinic", "site": "north" });
     let token: Value =
         client.post(server.url("/api/v1/tokens")).json(&request).send().await.unwrap().json().await.unwrap();
@@ -185,12 +210,29 @@ fn rollout() -> RolloutView {
         confirmed: 0,
         failed: 0,
         silent: 0,
+        withdrawn: 0,
         ln_e: -0.5,
         ln_hold: 3.0,
         ln_halt: 6.9,
         bound: Some(0.01),
         small_fleet_rules: false,
         ceiling_ppb: 1,
+    }
+}
+
+fn remedy() -> RemedyView {
+    RemedyView {
+        device: DeviceId([1; 16]),
+        name: "clinic/north/till-1".into(),
+        sequence: 1,
+        case: "c1".into(),
+        action: "leave safe mode".into(),
+        by: "ann".into(),
+        sent_ms: 1,
+        expires_ms: 2,
+        state: "done".into(),
+        why: "left safe mode".into(),
+        answered_ms: Some(2),
     }
 }
 
@@ -217,7 +259,7 @@ fn why() -> DeviceWhy {
         refusals,
         problems: vec!["disk full".into()],
     };
-    DeviceWhy { device, rollouts: vec![rollout] }
+    DeviceWhy { device, rollouts: vec![rollout], remedies: vec![remedy()] }
 }
 
 #[test]
@@ -229,7 +271,8 @@ fn every_field_that_is_sent_is_described() {
         rings: vec![vec!["till-1".into()]],
         ..CustomerPolicy::default()
     };
-    let tenant = TenantView { tenant: "clinic".into(), devices: 1, policy_sequence: 1, policy };
+    let tenant =
+        TenantView { tenant: "clinic".into(), devices: 1, policy_sequence: 1, policy, keys: vec![PublicKey([7; 32])] };
     let entry = HistoryEntry { position: 1, at_ms: 1, kind: "x".into(), text: "x".into() };
     let document = document();
     for (name, value) in [
@@ -239,6 +282,11 @@ fn every_field_that_is_sent_is_described() {
         ("DeviceWhy", json!(why())),
         ("DevicePage", json!(DevicePage { devices: vec![why().device], next: Some(7) })),
         ("TenantView", json!(tenant)),
+        ("RemedyView", json!(RemedyView { answered_ms: None, state: "waiting".into(), ..remedy() })),
+        (
+            "NextUnhalt",
+            json!(NextUnhalt { rollout: 1, release: Digest::of(b"x"), halts: vec![Digest::of(b"h")], now_ms: 1 }),
+        ),
     ] {
         check(&document, &named(&document, name), &value, name).unwrap();
     }
@@ -267,5 +315,13 @@ fn what_is_described_as_enough_to_send_is_enough() {
     read::<StartRollout>(&document, "StartRollout");
     read::<Word>(&document, "Word");
     read::<TokenRequest>(&document, "TokenRequest");
+    read::<OpenIncident>(&document, "OpenIncident");
+    read::<NewNotice>(&document, "NewNotice");
+    read::<CallBack>(&document, "CallBack");
+    read::<Erase>(&document, "Erase");
+    read::<EraseNote>(&document, "EraseNote");
+    read::<CaseWord>(&document, "CaseWord");
+    read::<Import>(&document, "Import");
+    read::<Unhalting>(&document, "Unhalting");
     read::<Envelope>(&document, "Envelope");
 }

@@ -8,7 +8,10 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
-use staffel_core::ids::DeviceId;
+use staffel_core::{
+    ids::DeviceId,
+    recovery::{Limits, ProbeRule},
+};
 use staffel_server::{
     api::{Caller, Role, TokenRequest},
     ca::Ca,
@@ -55,7 +58,7 @@ fn key(n: u8) -> SigningKey {
     SigningKey::from_seed(&[n; 32])
 }
 
-fn engine(dir: &Path) -> Engine {
+pub fn engine(dir: &Path) -> Engine {
     let role = |keys: &[u8], threshold| RoleKeys { keys: keys.iter().map(|&n| key(n).public()).collect(), threshold };
     let keyring = Keyring {
         version: 1,
@@ -76,6 +79,13 @@ fn engine(dir: &Path) -> Engine {
         idle_cadence_ms: 60_000,
         frontier_lifetime_ms: 60_000,
         tick_ms: 1_000,
+        // Probes count as often as they come, so that no test has to wait.
+        recovery: Limits {
+            probe: ProbeRule { successes: 3, every_ms: 0, window_ms: 600_000 },
+            case_silent_ms: 600_000,
+            silent_after_ms: 600_000,
+            ..Limits::demo()
+        },
     })
     .unwrap()
 }
@@ -173,8 +183,19 @@ impl Server {
 
     /// A device that has enrolled over the network.
     pub async fn device(&self, name: &str) -> Identity {
+        self.enrolled(self.token().await, name).await
+    }
+
+    /// The same of any customer, at its site `north`.
+    pub async fn device_of(&self, tenant: &str, name: &str) -> Identity {
+        let who = Caller { name: "test".into(), role: Role::Releaser, tenant: None };
+        let request = TokenRequest { tenant: tenant.into(), site: "north".into(), hours: None };
+        self.enrolled(self.engine.token(&who, request).await.unwrap().token, name).await
+    }
+
+    async fn enrolled(&self, token: String, name: &str) -> Identity {
         let key = new_key();
-        let request = enrolment(self.token().await, name, &key);
+        let request = enrolment(token, name, &key);
         let answer = self.client(None).post(self.url("/v1/enrol")).json(&request).send().await.unwrap();
         assert_eq!(answer.status(), 200);
         let enrolled: Enrolled = answer.json().await.unwrap();
