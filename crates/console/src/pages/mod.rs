@@ -1,0 +1,63 @@
+//! One file a page, and what several of them draw. What must stay out: who may see it (the engine and `auth` decide that).
+
+mod account;
+mod cases;
+mod customers;
+mod devices;
+mod draw;
+mod log;
+mod overview;
+mod releases;
+mod rollouts;
+
+use crate::web::Console;
+use axum::Router;
+use std::sync::Arc;
+
+pub(crate) fn routes() -> Router<Arc<Console>> {
+    overview::routes()
+        .merge(rollouts::routes())
+        .merge(devices::routes())
+        .merge(releases::routes())
+        .merge(log::routes())
+        .merge(customers::routes())
+        .merge(cases::routes())
+        .merge(account::routes())
+}
+
+/// What stands in the log, as a page lists it.
+pub(crate) struct Line {
+    pub position: u64,
+    pub at_ms: u64,
+    pub text: String,
+    /// `bad`, `warn`, `good` or nothing.
+    pub tone: &'static str,
+}
+
+/// Lines for entries.
+pub(crate) fn lines(words: crate::words::Words, entries: &[staffel_server::pages::Told]) -> Vec<Line> {
+    let line = |told: &staffel_server::pages::Told| Line {
+        position: told.position,
+        at_ms: told.at_ms,
+        text: words.told(told),
+        tone: match told.kind.as_str() {
+            "rollout.halted"
+            | "rollout.failed"
+            | "recovery.incident-opened"
+            | "recovery.fell-silent"
+            | "device.refused"
+            | "device.cloned"
+            | "access.refused" => "bad",
+            "recovery.debt-opened"
+            | "recovery.doubted"
+            | "recovery.reopened"
+            | "rollout.held"
+            | "rollout.fenced"
+            | "rollout.observation-gap" => "warn",
+            "rollout.completed" | "recovery.verified" | "recovery.closed" | "rollout.confirmed"
+            | "rollout.released" => "good",
+            _ => "",
+        },
+    };
+    entries.iter().map(line).collect()
+}

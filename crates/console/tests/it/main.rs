@@ -1,0 +1,7 @@
+//! The console over real HTTPS: who gets in, what each sees, and what is refused and logged. What pages look like is tested in
+//! a browser (`crates/cli/tests/it/console.rs`).
+
+mod doors;
+mod leaks;
+mod pages;
+mod support;

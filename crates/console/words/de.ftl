@@ -1,0 +1,648 @@
+# Der Rahmen
+skip = Zum Inhalt
+nav-label = Hauptmenü
+nav-overview = Überblick
+nav-rollouts = Rollouts
+nav-devices = Geräte
+nav-releases = Releases
+nav-customers = Kunden
+nav-log = Log
+nav-account = Konto
+settings-label = Sprache und Farben
+language = Sprache
+theme = Farben
+theme-auto = wie das System
+theme-light = hell
+theme-dark = dunkel
+times-note = Zeiten sind UTC; die eigene Zeit steht in Klammern.
+log-out = Abmelden
+live-lost = Keine Verbindung zum Server: diese Seite zeigt Vergangenes. Neuer Versuch läuft.
+
+# Anmeldung
+login-title = Anmelden
+login-name = Konto
+login-password = Passwort
+login-button = Anmelden
+login-wrong = Konto oder Passwort ist falsch.
+login-nobody = Es gibt noch kein Konto. Eines anlegen, auf dem Server:
+
+# Was nicht ging
+stop-title = Das ging nicht
+stop-back = Zum Überblick
+stop-not-found = Diese Seite gibt es nicht, oder sie ist nicht für dieses Konto.
+stop-not-found-hint = Adresse prüfen oder suchen.
+stop-role = Die Rolle dieses Kontos erlaubt das nicht.
+stop-whole-fleet = Das betrifft alle Kunden; dieses Konto sieht nur einen.
+stop-csrf = Das Formular war keines von uns oder ist zu alt.
+stop-refused-hint = Das steht im Log. Seite neu laden und wiederholen, oder jemanden fragen, dessen Rolle es erlaubt.
+stop-too-many = { $n ->
+    [one] Zu viele Versuche. Eine Sekunde warten.
+   *[other] Zu viele Versuche. { $n } Sekunden warten.
+  }
+stop-internal = Der Server ist an dieser Anfrage gescheitert.
+stop-internal-hint = Noch einmal versuchen; die Ursache steht im Protokoll des Servers.
+
+# Zeiten
+seconds = { $n } s
+minutes = { $n } min
+hours = { $n } h
+days = { $n } d
+ago = vor { $time }
+never = nie gehört
+time = Zeit
+
+# Überblick
+needs-title = Was jetzt jemanden braucht
+needs-nothing = Jetzt braucht nichts jemanden.
+need-read-only = Das Log ist nicht beschreibbar: bis dahin ändert sich nichts
+need-held = Rollout { $id }, { $name } { $version }, ist angehalten
+need-decide = Entscheiden
+need-look = Ansehen
+need-halted = { $n ->
+    [one] Rollout { $id }, { $name } { $version }, ist gestoppt, und ein Gerät ist nicht zurück
+   *[other] Rollout { $id }, { $name } { $version }, ist gestoppt, und { $n } Geräte sind nicht zurück
+  }
+need-silent = { $n ->
+    [one] Ein Gerät schweigt
+   *[other] { $n } Geräte schweigen
+  }
+need-silent-why = Seit drei ihrer Meldetakte nicht gehört, ohne Abmeldung.
+need-cloned = { $n ->
+    [one] Ein Geräteschlüssel ist doppelt in Gebrauch
+   *[other] { $n } Geräteschlüssel sind doppelt in Gebrauch
+  }
+need-cloned-why = Zwei Maschinen laufen mit einem Schlüssel. Sie bekommen keine Releases, bis jemand nachgesehen hat.
+need-safe-mode = { $n ->
+    [one] Ein Gerät ist im Notbetrieb
+   *[other] { $n } Geräte sind im Notbetrieb
+  }
+need-safe-mode-why = Sie laufen mit dem, was zuletzt ging, und warten auf Abhilfe.
+need-refusing = { $n ->
+    [one] Ein Gerät hat etwas Ungewöhnliches abgelehnt
+   *[other] { $n } Geräte haben etwas Ungewöhnliches abgelehnt
+  }
+need-refusing-why = Eine Signatur, eine Zeit oder eine Prüfsumme stimmte nicht. Vielleicht belügt sie jemand.
+fleet-title = Flotte
+fleet-devices = Geräte
+sites-in-trouble = Standorte mit schweigenden Geräten oder Geräten im Notbetrieb
+sites-more = { $n ->
+    [one] Ein weiterer Standort.
+   *[other] { $n } weitere Standorte.
+  }
+running-title = Laufende Rollouts
+running-none = Es läuft kein Rollout.
+ended-title = Zuletzt beendet
+server-note = Der Server läuft seit { $time }. Das Log hat { $n } Einträge.
+
+# Rollouts
+rollout = Rollout
+rollout-n = Rollout { $id }
+rollouts-none = Noch kein Rollout. Gestartet wird an einem Terminal, wo die Schlüssel der Freigebenden sind:
+release = Release
+state = Zustand
+state-running = läuft
+state-held = angehalten
+state-halted = gestoppt
+state-completed = abgeschlossen
+hidden-running = Es geht weiter.
+hidden-held = Für alle Kunden angehalten.
+hidden-halted = Für alle Kunden gestoppt.
+hidden-completed = Abgeschlossen.
+proven = Nachweislich gesund
+proven-of = { $n } von { $of } Geräten nachweislich gesund
+exposed = Ausgesetzt
+exposed-k = Ausgesetzt von höchstens K
+exposed-of = { $n } ausgesetzt, höchstens { $of } erlaubt
+evidence = Evidenz E
+evidence-label = Evidenz gegen das Release: { $e } zu 1. Angehalten ab { $hold }, gestoppt ab { $halt }, logarithmisch dargestellt
+limits = anhalten { $hold }, stoppen { $halt }
+failed-silent = Gescheitert + stumm
+ceiling-now = Obergrenze jetzt
+ceiling = Obergrenze
+frontier = Front
+silent = Stumm
+bound = Schranke des Schadens
+started = Begonnen
+ended = Beendet
+opened = Geöffnet
+took = Dauer
+profile = Profil
+profile-demo = Demo (Zeiten gestaucht)
+profile-urgent = dringend
+profile-standard = normal
+profile-careful = behutsam
+exposed-ever = Je ausgesetzte Geräte
+small-fleet = Unter 200 Geräten schützt die Reihenfolge, nicht die Statistik: erst ein Gerät; ein stummes hält an, eines, das nicht zurückkommt, stoppt.
+wave = Welle
+wave-n = Welle { $n }
+wave-course = Verlauf
+wave-says = { $treated } zu ändern, { $permitted } mit Erlaubnis, { $confirmed } gesund, { $failed } gescheitert
+waves-title = Wellen
+waves-none = Noch keine Welle geöffnet.
+controls = Kontrollen
+course-title = Im Zeitverlauf
+course-table = Die Zahlen als Tabelle
+chart-exposed = Ausgesetzt gegen K, und nachweislich gesund
+chart-evidence = Evidenz E, logarithmisch, mit den Linien für Anhalten und Stoppen
+chart-reach = Anteil der Flotte: signierte Obergrenze und Front
+history-title = Was geschah
+facts-title = Angaben
+lines-none = Noch nichts.
+hold-button = Anhalten
+hold-question = { $name } { $version } anhalten?
+hold-consequence = Kein Gerät bekommt eine neue Erlaubnis, bis jemand fortsetzt. { $n ->
+    [0] Im Augenblick ist keines ausgesetzt.
+    [one] Ein ausgesetztes Gerät setzt seine Probe fort.
+   *[other] { $n } ausgesetzte Geräte setzen ihre Probe fort.
+  } (Rollout { $id })
+resume-button = Fortsetzen
+resume-question = { $name } { $version } fortsetzen?
+resume-consequence = Schweigen und Evidenz bis hierher sind entschuldigt: sie halten nicht noch einmal an. { $n ->
+    [0] Im Augenblick ist kein Gerät ausgesetzt.
+    [one] Ein Gerät ist ausgesetzt.
+   *[other] { $n } Geräte sind ausgesetzt.
+  } (Rollout { $id })
+halt-button = Stoppen
+halt-question = { $name } { $version } endgültig stoppen?
+halt-consequence = Kein Gerät startet es mehr, auch wo es schon geladen ist. Ohne zwei Freigebende kann das Release nicht wieder ausgerollt werden. { $n ->
+    [0] Im Augenblick ist kein Gerät ausgesetzt.
+    [one] Ein Gerät ist ausgesetzt.
+   *[other] { $n } Geräte sind ausgesetzt.
+  } (Rollout { $id })
+confirm-why = Grund, für alle, die das Log lesen
+confirm-missing = Bitte einen Grund nennen: er steht im Log.
+confirm-logged = Es steht im Log mit dem Namen { $name }.
+confirm-cancel = Lassen, wie es ist
+
+# Geräte
+device = Gerät
+device-id = Kennung
+device-why = Warum es nichts tut
+device-no-rollout = Kein Rollout betrifft es.
+device-says = In den Worten des Geräts:
+device-cloned = Zwei lebende Systeme mit einem Schlüssel: geklont? Es bekommt keine Releases, bis jemand nachgesehen hat.
+condition-n = Bedingung { $n } von 7
+place = Ort
+customer = Kunde
+all-customers = alle Kunden
+site = Standort
+machine = Maschine
+runs = Darauf läuft
+runs-example = Name Version
+none = keine
+any = alle
+last-heard = Zuletzt gehört
+presence-alive = am Leben
+presence-silent = stumm
+presence-left = abgemeldet
+presence-never-seen = nie gesehen
+presence-safe-mode = Notbetrieb
+presence-refusing = lehnt ab
+presence-cloned = Schlüssel doppelt
+presence-retired = außer Dienst
+search = Suchen
+search-text = Name oder Kennung
+search-clear = Leeren
+devices-none = Kein Gerät passt.
+pages-label = Seiten
+pages-first = Erste Seite
+pages-next = Nächste Seite
+pages-latest = Neueste
+pages-older = Ältere
+place-joined-after-the-start-gets-the-release-when-it-is-completed = Kam nach dem Beginn: bekommt das Release, wenn es abgeschlossen ist
+place-proven-healthy-on-the-release = Nachweislich gesund mit dem Release
+place-had-the-release-and-went-back = Hatte das Release und ging zurück
+place-runs-the-release-on-trial-came-back-after-its-deadline = Läuft mit dem Release auf Probe, kam nach der Frist zurück
+place-got-the-release-and-has-been-silent-since-its-deadline = Bekam das Release und schweigt seit seiner Frist
+place-runs-the-release-on-trial = Läuft mit dem Release auf Probe
+place-has-the-permit-its-first-word-is-awaited = Hat die Erlaubnis; sein erstes Wort wird erwartet
+place-in-the-open-wave-has-not-asked-for-its-permit = In der offenen Welle, hat noch nicht um Erlaubnis gebeten
+place-control-of-the-open-wave-has-not-asked-for-its-permit = Kontrolle der offenen Welle, hat noch nicht um Erlaubnis gebeten
+place-control-of-the-open-wave-keeps-what-it-runs = Kontrolle der offenen Welle: behält, was darauf läuft
+place-waits-for-its-turn-in-the-order = Wartet, bis es an der Reihe ist
+place-this-server-has-no-such-rollout = Dieser Server kennt diesen Rollout nicht
+
+# Releases
+releases-none = Noch kein Release ausgerollt.
+supplier = Lieferant
+unnamed = nicht genannt
+kind = Art
+kind-content = Inhalt
+kind-component = Komponente
+kind-os = Betriebssystem
+kind-guard = Wächter
+sequence = Folgenummer
+running-on = Geräte damit
+content = Inhalt
+digest = Prüfsumme
+file = Datei
+bytes = Bytes
+files-n = { $n ->
+    [one] eine Datei, { $size }
+   *[other] { $n } Dateien, { $size }
+  }
+passed = bestanden
+failed = gescheitert
+gate-title = Prüfbericht
+gate-passed = Bestanden
+gate-failed = Nicht bestanden
+gate-keys = { $n ->
+    [one] von einem Prüfschlüssel signiert
+   *[other] von { $n } Prüfschlüsseln signiert
+  }
+gate-note = Die Prüfung hat das Release betrieben wie ein Gerät. Jedes Gerät prüft diese Bescheinigung selbst, für seinen eigenen Verbraucher.
+gate-used = Was benutzt wurde
+gate-gone = Die Bescheinigung der Prüfung ist nicht mehr im Log.
+
+# Log
+what = Was
+log-note = { $n ->
+    [one] Ein Eintrag.
+   *[other] { $n } Einträge.
+  } Jeder kann prüfen, dass keiner geändert oder entfernt wurde:
+log-entry = Logeintrag { $n }
+entry-payload = Inhalt
+entry-payload-note = Ohne signierte Umschläge und Geheimnisse; lange Listen sind gekürzt.
+proof-title = Nachweis, dass er im Log steht
+proof-holds = Der Nachweis gilt für den Baum aus { $size } Einträgen, den der Prüfpunkt signiert. Das hat der Server gerechnet; selbst prüfen auf einer anderen Maschine.
+proof-soon = Der nächste Prüfpunkt, in spätestens einer Sekunde, schließt ihn ein.
+proof-fails = Der Nachweis gilt nicht. Diesem Server nicht trauen; staffel log verify mit einer Kopie des Logs ausführen.
+proof-note = Das Blatt ist die SHA-256 eines Nullbytes und des Satzes unten. Mit den Prüfsummen der Reihe nach ergibt sie die Wurzel (RFC 6962).
+proof-record = Satz des Blatts
+proof-leaf = Prüfsumme des Blatts
+proof-hashes = Prüfsummen, vom Blatt aufwärts
+proof-root = Wurzel des Baums aus { $size } Einträgen
+checkpoint = Prüfpunkt
+checkpoint-note = Der Kopf des Logs, signiert. Eine Kopie aufheben: ein Log, das ihn nicht fortsetzt, wurde verfälscht.
+
+# Kunden
+customers-none = Noch kein Kunde. Einer beginnt mit seinem ersten Aufnahmecode:
+policy = Regeln
+policy-none = Noch keine Regeln signiert: alles ist erlaubt.
+policy-sequence = Vom Kunden signiert, Nummer { $n }. Geändert wird mit seinem Schlüssel:
+policy-says-nothing = Alles zu jeder Zeit
+policy-says-freeze = Eingefroren: { $reason }
+policy-says-freeze-urgent = Eingefroren, außer Dringendem: { $reason }
+policy-says-pin = { $name } bleibt auf Version { $version }
+policy-says-n-minus-1 = Eine Version hinter der neuesten abgeschlossenen
+policy-says-defer = Wartet { $time } nach Beginn eines Rollouts
+policy-says-window = { $days } von { $from } bis { $to } UTC
+policy-says-pilots = Pilotgeräte: { $names }
+policy-says-site-limit = { $n ->
+    [one] Höchstens ein Gerät eines Standorts zugleich weg
+   *[other] Höchstens { $n } Geräte eines Standorts zugleich weg
+  }
+policy-says-group = Nie zwei zugleich aus { $group }: { $names }
+policy-says-manual = Nur von Hand: { $names }
+day-0 = Mo
+day-1 = Di
+day-2 = Mi
+day-3 = Do
+day-4 = Fr
+day-5 = Sa
+day-6 = So
+suppliers-title = Wer diese Maschinen ändern kann
+suppliers-note = Jedes Release, das auf diesem Server ausgerollt wurde, nach Lieferant. Jedes braucht die Prüfung und zwei Freigebende.
+suppliers-none = Noch nichts ausgerollt.
+suppliers-runs = Läuft hier
+suppliers-on = Version { $version } auf { $n }
+suppliers-on-none = auf keinem
+sites-title = Standorte
+
+# Konto
+role = Rolle
+role-viewer = Betrachter
+role-viewer-may = sieht zu
+role-tenant-admin = Verwalter eines Kunden
+role-tenant-admin-may = sieht zu; setzt die Regeln eines Kunden und macht Aufnahmecodes
+role-operator = Operator
+role-operator-may = sieht zu; hält Rollouts an, setzt sie fort, stoppt sie
+role-releaser = Freigebende Person
+role-releaser-may = wie ein Operator; startet Rollouts
+account-password = Ein neues Passwort wird auf dem Server gesetzt; offene Sitzungen enden dann:
+
+# Worauf ein Rollout wartet
+waiting_on-start = Beginnt um { $at_ms }.
+waiting_on-permits = Welle { $wave }: { $treated } zu ändernde und { $control } Kontrollen haben noch nicht um Erlaubnis gebeten.
+waiting_on-outcomes = { $open ->
+    [one] Welle { $wave }: ein Gerät ist noch nicht nachweislich gesund.
+   *[other] Welle { $wave }: { $open } Geräte sind noch nicht nachweislich gesund.
+  }
+waiting_on-ceiling = An der signierten Obergrenze von { $share }; sie steigt um { $until_ms }.
+waiting_on-budget = { $exposed } Geräte bekamen das Release und schweigen; { $budget } dürfen zugleich ausgesetzt sein.
+waiting_on-skipped = Geräte, die jetzt nicht dürfen: { $reasons }.
+waiting_on-held = Angehalten: { $reason }
+waiting_on-halted = Gestoppt: { $reason }
+waiting_on-completed = Fertig. Ausgelassen: { $left_out }
+waiting_on-expired = Die Freigabe ist abgelaufen; was sich nicht geändert hat, bleibt, wie es ist.
+held-silent = { $device } bekam das Release und schweigt über seine Frist hinaus; { $exposed } ausgesetzt.
+held-evidence = Die Evidenz gegen das Release ist { $e } (angehalten ab { $at }), am stärksten in { $scope }.
+held-one-customer = Über 80 % der Evidenz ({ $e }) kommen von { $tenant }; der Kunde ist ausgenommen. Ein Mensch entscheidet.
+held-operator = { $who }: { $why }
+halted-rolled-back = { $device } kam mit der Version davor zurück: { $why }
+halted-safe-mode = { $device } kam im Notbetrieb zurück: { $why }
+halted-not-back = { $device } bekam das Release, schwieg und versäumte { $deadlines } Fristen.
+halted-evidence = Die Evidenz gegen das Release ist { $e } zu 1 (Stopp bei { $at }): { $metric } in { $scope }.
+halted-operator = { $who }: { $why }
+halted-superseded = Ersetzt durch Rollout { $by }.
+skip-frozen = { $count } vom Kunden eingefroren
+skip-pinned = { $count } auf andere Version festgelegt
+skip-n-minus-one = { $count } bewusst eine Version zurück
+skip-deferred = { $count } aufgeschoben
+skip-window-closed = { $count } außerhalb ihres Zeitfensters
+skip-manual-only = { $count } nur von Hand
+skip-redundancy-group = { $count } mit abwesendem Partner
+skip-site-limit = { $count } an Standorten an ihrer Grenze
+skip-other-rollout = { $count } in anderem Rollout
+skip-cloned = { $count } mit doppeltem Schlüssel
+skip-retired = { $count } ausgemustert
+skip-fenced = { $count } eines ausgenommenen Kunden
+skip-above-ceiling = { $count } über der Obergrenze
+skip-offline = { $count } nicht erreichbar
+skip-pilots-first = { $count } nach ihren Pilotgeräten
+skip-declined = { $count } mit zurückgegebener Erlaubnis
+skip-silent = { $count } still, seit sie es bekamen
+skip-went-back = { $count } zurückgekehrt
+
+# Warum ein Gerät ablehnt
+refusal-release-missing = Keine geprüfte Aussage zum Release.
+refusal-release-rejected = Die Aussage zum Release gilt nicht: { $why }
+refusal-release-denied = Das Release steht auf der Sperrliste: { $why }
+refusal-below-security-floor = Das Release liegt unter der Sicherheitsschwelle { $floor }.
+refusal-kind-not-handled = Dieses Gerät kann Releases dieser Art ({ $kind }) nicht einspielen.
+refusal-gate-missing = Keine Bescheinigung der Prüfung für dieses Release.
+refusal-gate-rejected = Die Bescheinigung der Prüfung gilt nicht: { $why }
+refusal-gate-for-other-release = Die Bescheinigung der Prüfung ist für ein anderes Release.
+refusal-gate-failed = Die Prüfung sagt, dass das Release gescheitert ist.
+refusal-gate-too-few-signers = { $have } von { $need } Prüfschlüsseln haben signiert.
+refusal-gate-without-this-consumer = Die Prüfung hat den Verbraucher dieses Geräts nicht betrieben.
+refusal-authorisation-missing = Keine Freigabe von zwei Freigebenden.
+refusal-authorisation-rejected = Die Freigabe gilt nicht: { $why }
+refusal-authorisation-for-other-release = Die Freigabe ist für ein anderes Release.
+refusal-authorisation-too-few-signers = { $have } von 2 Freigebenden haben signiert.
+refusal-authorisation-too-long = Die Freigabe gilt länger als 14 Tage.
+refusal-authorisation-expired = Die Freigabe ist abgelaufen.
+refusal-authorisation-not-started = Die Freigabe beginnt um { $start_ms }.
+refusal-above-ceiling = Noch nicht an der Reihe: die Obergrenze ist { $ceiling } bei einem nachgewiesenen Alter von { $age_ms }.
+refusal-frontier-missing = Noch keine Front für diesen Rollout.
+refusal-frontier-rejected = Die Front gilt nicht: { $why }
+refusal-frontier-for-other = Die Front ist für einen anderen Rollout oder ein anderes Release.
+refusal-frontier-replayed = Die Front ist eine alte: Nummer { $sequence }, { $seen } wurde schon gesehen.
+refusal-frontier-forked = Zwei verschiedene Fronten tragen die Nummer { $sequence }: angehalten bis zu einer neuen Freigabe.
+refusal-frontier-expired = Die Front ist abgelaufen.
+refusal-halted = Der Rollout ist gestoppt.
+refusal-ring-or-stratum-unknown = Ring { $ring }, Schicht { $stratum } gehört nicht zu diesem Rollout.
+refusal-frontier-not-reached = Der Rollout ist noch nicht bis zu diesem Gerät gekommen.
+refusal-policy-missing = Keine signierten Regeln des Kunden.
+refusal-policy-rejected = Die Regeln des Kunden gelten nicht: { $why }
+refusal-no-last-known-good = Es gibt nichts, wohin es zurück kann.
+refusal-trial-running = Eine andere Änderung ist auf Probe.
+refusal-preflight-failed = Die Vorprüfung ist gescheitert: { $why }
+refusal-permit-missing = Noch keine Erlaubnis für dieses Gerät.
+refusal-permit-rejected = Die Erlaubnis gilt nicht: { $why }
+refusal-permit-for-other = Die Erlaubnis ist für etwas anderes ({ $what }).
+refusal-permit-replayed = Die Erlaubnis antwortet nicht auf die Frage dieses Geräts.
+refusal-permit-expired = Die Erlaubnis ist abgelaufen.
+refusal-permit-too-long = Die Erlaubnis gilt länger als 120 s.
+refusal-control-arm = Es ist in dieser Welle Kontrolle: es behält, was darauf läuft.
+policy-frozen = Der Kunde hat seine Geräte eingefroren: { $reason }
+policy-pinned = Der Kunde hat dieses Release auf Version { $to } festgelegt.
+policy-n-minus-one = Der Kunde bleibt eine Version zurück, und noch ist keine neuere abgeschlossen.
+policy-deferred = Der Kunde wartet bis { $until_ms }.
+policy-window-closed = Außerhalb der Wartungsfenster des Kunden.
+policy-manual-only = Der Kunde ändert dieses Gerät nur von Hand.
+
+# Was im Log steht
+unknown = unbekannt
+nobody = niemand Bekanntes
+reason-hidden = für alle Kunden
+log-erased = Gelöscht; Platz und Nachweis bleiben.
+log-server-started = Der Server ist gestartet, Version { $version }.
+log-token-issued = { $by } hat einen Aufnahmecode für { $tenant } / { $site } gemacht.
+log-device-enrolled = { $device } wurde aufgenommen.
+log-device-changed = { $device } sagt, was darauf läuft.
+log-device-refused = { $device } hat abgelehnt: { $refusals }; { $problems }
+log-device-left = { $device } hat sich abgemeldet: { $why }
+log-device-cloned = { $device }: zwei lebende Systeme mit einem Schlüssel.
+log-policy-set = { $by } hat die Regeln von { $tenant } gesetzt.
+log-rollout-started = { $by } hat Rollout { $rollout } gestartet.
+log-rollout-wave-opened = Rollout { $rollout }: Welle { $wave } geöffnet.
+log-rollout-permitted = { $device } bekam seine Erlaubnis in Rollout { $rollout }.
+log-rollout-on-trial = { $device } läuft mit dem Release auf Probe.
+log-rollout-confirmed = { $device } ist nachweislich gesund.
+log-rollout-failed = { $device } ging zurück: { $why }
+log-rollout-departed = { $device } wurde ordentlich heruntergefahren.
+log-rollout-observed = Rollout { $rollout }: { $metric } eines Geräts ({ $arm }); im Risiko { $n_t } geändert, { $n_c } Kontrollen.
+log-rollout-wave-resolved = Rollout { $rollout }: Welle { $wave } ist vorbei, Mehrschaden unter { $bound }; die nächste darf { $next } ändern.
+log-rollout-held = Rollout { $rollout } wurde angehalten: { $reason }
+log-rollout-released = Rollout { $rollout } geht weiter: { $by }
+log-rollout-fenced = Rollout { $rollout }: ein Kunde wurde ausgenommen.
+log-rollout-halted = Rollout { $rollout } wurde gestoppt: { $reason }
+log-rollout-completed = Rollout { $rollout } wurde abgeschlossen.
+log-rollout-observation-gap = Rollout { $rollout }: von { $from_ms } bis { $to_ms } sah niemand hin; alle Fristen verschoben.
+log-permit-granted = Eine Erlaubnis wurde erteilt in Rollout { $rollout }.
+log-frontier-moved = Die Front von Rollout { $rollout } ist vorgerückt.
+log-halt-signed = { $by } hat einen Stopp mit einem Operatorschlüssel signiert.
+log-access-refused = { $who } wurde abgewiesen: { $what } ({ $why })
+
+# Wiederherstellung
+nav-cases = Fälle
+need-incident = { $n ->
+    [one] Ein Gerät ist nicht zurück: { $title }
+   *[other] { $n } Geräte sind nicht zurück: { $title }
+  }
+need-incident-why = Ohne Zuständigen: { $unowned }. Überfällig: { $overdue }.
+incident = Vorfall
+incident-n = Vorfall { $n }
+incidents-open = Offene Vorfälle
+incidents-none = Kein Vorfall ist offen.
+incidents-over = Vorbei
+incident-open = Vorfall eröffnen
+incident-open-note = Jedes betroffene Gerät bekommt einen Fall. Er schließt, wenn die eigene Probe des Geräts bestanden und der Schutz an ist, nicht früher.
+incident-why = Was nicht stimmt
+incident-source = Wie es bemerkt wurde (Anruf aus der Klinik, Meldung des Lieferanten, ...)
+incident-devices = Geräte: Kennungen oder Kunde/Standort/Name, mit Leerzeichen dazwischen
+incident-sites = Ganze Standorte, als Kunde/Standort
+incident-component = Software, die Staffel nicht ausgeliefert hat, ist schuld
+incident-unknown = Hier nicht bekannt: { $what }
+component-name = Ihr Name
+component-version = Ihre Version
+class = Art
+class-faulty-update = fehlerhaftes Update
+class-attack = Angriff
+class-outage = Ausfall
+class-foreign = fremde Software
+origin-halted-rollout = { $release } wurde gestoppt (Rollout { $rollout })
+origin-silence = Stumme Geräte in { $tenant } / { $site }
+origin-safe-mode = Notbetrieb in { $tenant } / { $site }
+origin-component = { $name } { $version } von { $supplier }
+origin-operator = Von Hand eröffnet
+aware = Bemerkt
+back = Zurück
+back-of = { $n } von { $of } nachweislich zurück
+without-owner = { $n ->
+    [0] jeder Fall hat einen Zuständigen
+    [one] einer ohne Zuständigen
+   *[other] { $n } ohne Zuständigen
+  }
+overdue = { $n } überfällig
+with-debts = { $n } mit ausgeschaltetem Schutz
+calls-title = Anzurufen
+calls-note = Standorte mit Geräten, die nicht zurück sind, das Dringendste zuerst.
+cases-title = Fälle
+cases-none = So ist kein Fall.
+case-filter-not-back = nicht zurück
+case-filter-open = offen
+case-filter-overdue = überfällig
+case-filter-unowned = ohne Zuständigen
+case-filter-debt = Schutz aus
+case-filter-unreachable = nicht erreichbar
+case-filter-verified = nachgewiesen
+case-filter-closed = geschlossen
+show = Zeigen
+case-n = Fall { $n }: { $device }
+case-number = Fall { $n }
+case-why = Warum es einen Fall hat
+case-do = Was getan wurde
+case-state-suspected = vermutet
+case-state-notified = benachrichtigt
+case-state-reached = erreicht
+case-state-instructed = angeleitet
+case-state-working = läuft, nicht nachgewiesen
+case-state-restricted = Schutz aus
+case-state-unreachable = nicht erreichbar
+case-state-verified = nachgewiesen
+case-state-closed = geschlossen
+owner = Zuständig
+owner-none = niemand
+own-button = Ich kümmere mich
+disown-button = Zurückgeben
+close-button = Fall schließen
+closed-by-probe = durch seine Probe
+phone = Telefon
+phone-none = keine Nummer bekannt
+reach = Wie der Standort zu erreichen ist
+tried = Zuletzt versucht
+attempts = { $n ->
+    [one] ein Versuch ohne Antwort
+   *[other] { $n } Versuche ohne Antwort
+  }
+contact-none = noch nichts
+contact-was = { $channel }: { $outcome }, { $by }, { $time }
+contact-title = Jemand wurde angesprochen
+channel = Wie
+channel-email = E-Mail
+channel-sms = SMS
+channel-fax = Fax
+channel-letter = Brief
+channel-phone = Telefon
+channel-visit = Besuch
+outcome = Ergebnis
+outcome-sent = abgeschickt
+outcome-no-answer = keine Antwort
+outcome-wrong-address = Nummer oder Adresse stimmt nicht
+outcome-reached = jemand hat geantwortet
+outcome-instructed = gesagt, was zu tun ist
+outcome-says-it-works = sie sagen, es geht
+words = In Worten
+save = Speichern
+note-title = Notiz
+debt-title = Schutz wurde ausgeschaltet
+debt-what = Was aus ist
+debts-title = Schutz ist aus
+lift-why = Wie er wieder anging
+lift-button = Er ist wieder an
+reopen-title = Wieder öffnen
+reopen-button = Wieder öffnen
+in-minutes = In wie vielen Minuten
+next-action = Als Nächstes
+due-in = fällig in { $time }
+overdue-since = überfällig seit { $time }
+action-wait-for-return = Es kann von selbst zurückkommen
+action-call-site = Standort anrufen
+action-call-back = Zurückrufen, wie der Standort bat
+action-instruct = Dem Standort sagen, was zu tun ist
+action-ask-for-check-in = Sie sagen, es geht: fragen, warum das Gerät schweigt
+action-probe = Die Probe läuft mit jeder Meldung
+action-switch-protection-on = Schutz wieder einschalten
+action-try-another-way = Standort anders erreichen oder hinfahren
+action-close = Schließt von selbst
+action-nothing = Nichts: er ist geschlossen
+probe-title = Nachweis, dass es zurück ist
+probe-passed = { $n } von { $of } Proben nacheinander bestanden.
+can-close = Er kann geschlossen werden; er schließt auch von selbst.
+cannot-close = Er kann noch nicht geschlossen werden:
+not-back-title = Nicht zurück
+not-back-none = Jedes Gerät ist nachweislich zurück.
+curve-title = Verlauf der Wiederherstellung
+curve-reached = { $percent } % waren nach { $time } zurück.
+curve-not-back = { $n ->
+    [0] Alle { $of } sind zurück.
+    [one] Eines von { $of } ist nicht zurück.
+   *[other] { $n } von { $of } sind nicht zurück.
+  }
+percent-back = { $percent } % zurück nach
+after-aware = Nach dem Bemerken
+chart-curve = Nachweislich zurückgekehrte Geräte
+concern-rollout = Rollout { $rollout } wurde gestoppt, und dieses Gerät { $how ->
+    [permitted] hatte seine Erlaubnis und schweigt seither.
+    [on-trial] lief damit auf Probe.
+    [proven] war damit nachweislich gesund.
+   *[went-back] kam mit seiner alten Version oder im Notbetrieb zurück.
+  }
+concern-silent = Zu lange stumm, ohne Abmeldung.
+concern-safe-mode = Im Notbetrieb: { $why }
+concern-named = Genannt von { $by }.
+debt-safe-mode = Im Notbetrieb: keiner unserer Dienste läuft
+debt-not-running = { $name } lief vorher und läuft nicht
+debt-reported = Vom Gerät gemeldet: { $what }
+debt-declared = Angegeben: { $what }
+doubt-not-answered = Es hat die Probe nicht beantwortet.
+doubt-safe-mode = Es ist im Notbetrieb: { $why }
+doubt-on-trial = Was darauf läuft, ist noch auf Probe.
+doubt-denied = Darauf läuft { $release }, das gestoppt wurde.
+doubt-probes-failed = Seine eigenen Proben scheitern: { $failures }
+doubt-protection-off = Schutz ist aus: { $what }
+refusal-closed = Er ist geschlossen.
+refusal-not-verified = Nicht durch eine Probe nachgewiesen: { $passed } von { $needed } bestanden. { $doubts }
+refusal-debt-open = Schutz ist aus. { $debt }
+log-recovery-incident-opened = Vorfall { $incident } wurde eröffnet: { $why }
+log-recovery-cases-opened = Fälle ab { $first } wurden in Vorfall { $incident } eröffnet: { $why }
+log-recovery-owned = Fall { $case }: { $owner } kümmert sich, sagt { $by }.
+log-recovery-said = Fall { $case }: { $by } sagt { $state }: { $why }
+log-recovery-contacted = Fall { $case }: { $by }, { $channel }, { $outcome }. { $text }
+log-recovery-call-back = Fall { $case }: der Standort bat { $by } um Rückruf. { $text }
+log-recovery-noted = Fall { $case }: { $by } notiert: { $text }
+log-recovery-heard = Fall { $case }: { $device } meldet sich wieder; nachgewiesen ist noch nichts.
+log-recovery-fell-silent = Fall { $case }: { $device } ist wieder stumm.
+log-recovery-debt-opened = Fall { $case }: Schutz ist aus. { $debt }
+log-recovery-debt-lifted = Fall { $case }: Schutz ist wieder an ({ $debt }): { $why }
+log-recovery-verified = Fall { $case }: { $device } ist durch seine Probe nachgewiesen.
+log-recovery-doubted = Fall { $case }: nicht mehr nachgewiesen. { $doubts }
+log-recovery-reopened = Fall { $case } wurde wieder geöffnet: { $why }
+log-recovery-closed = Fall { $case } wurde geschlossen: { $device }.
+log-place-customer = { $by } hat die Angaben eines Kunden erfasst.
+log-place-site = { $by } hat die Angaben eines Standorts erfasst.
+log-place-contacts = { $by } hat erfasst, wie ein Standort zu erreichen ist.
+log-place-expected-device = { $by } hat ein Gerät erfasst, das aufgenommen werden soll.
+
+log-device-clone-cleared = { $by } nahm den Klon-Vermerk von { $device } zurück: { $why }
+log-device-inventory = { $device } hat andere Fremdsoftware als zuvor.
+log-device-retired = { $by } nahm { $device } außer Dienst: { $why }
+log-entry-erased = { $by } löschte { $what } (Eintrag { $entry }): { $why }
+log-foreign-suspected = Fremdsoftware steht unter Verdacht: Von den Geräten, die sie bekamen, sind mehr gestört, als der Zufall erklärt.
+log-halt-taken-back = Zwei Freigebende nahmen den Stopp von Rollout { $rollout } zurück ({ $by }): { $why }
+log-inventory-seen = Fremdsoftware wurde gemeldet, die bisher kein Gerät hatte.
+log-notice-acknowledged = Mitteilung { $notice }: Am Standort weiß man Bescheid, sagt { $by }.
+log-notice-addresses = Die Adressen der Mitteilung { $notice }.
+log-notice-called = Mitteilung { $notice }: { $by } rief an; { $result }.
+log-notice-drawn = Eine Mitteilung wurde für eine feste Empfängerliste aufgesetzt.
+log-notice-ended = Mitteilung { $notice }: Ein Versuch endete; { $outcome }.
+log-notice-looked-up = Mitteilung { $notice }: Ein Versuch mit unbekanntem Ausgang wurde nachgesehen; { $found }.
+log-notice-started = Mitteilung { $notice }: Ein Versuch per { $channel } begann.
+log-remedy-done = { $device } zur Abhilfe { $sequence }: { $why }
+log-remedy-sent = { $by } schickte { $device } eine unterschriebene Abhilfe.
+log-rollout-cut-off = { $device } ging zurück, weil Gerät und Server einander nicht hörten.
+log-rollout-overdue = { $device } ist überfällig.
+log-rollout-withdrawn = { $device } gab seine Erlaubnis ungenutzt zurück.
+log-tenant-keys-set = { $by } hinterlegte die Schlüssel von { $tenant }.
