@@ -4,6 +4,8 @@
 //! what the answers mean (the commands know). Not to be called from within an async runtime.
 
 pub mod keys;
+mod notices;
+mod recovery;
 pub mod time;
 
 use crate::{layout::Layout, output::Failure};
@@ -12,8 +14,9 @@ use reqwest::{Method, StatusCode};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde::{Serialize, de::DeserializeOwned};
 use staffel_server::api::{
-    DevicePage, DeviceQuery, DeviceWhy, HistoryEntry, NextRollout, RolloutView, StartRollout, TenantView, Token,
-    TokenRequest, Word,
+    DevicePage, DeviceQuery, DeviceRemedies, DeviceSoftware, DeviceView, DeviceWhy, HistoryEntry, NextRollout,
+    NextUnhalt, RemedyView, RolloutView, StartRollout, SuspectView, TenantKeys, TenantView, Token, TokenRequest,
+    Unhalting, Word,
 };
 use staffel_statement::Envelope;
 use staffel_trust::{tuf::path::percent_encode, wire::Problem};
@@ -237,6 +240,16 @@ impl Client {
         self.get(&format!("/devices/{}/why", percent_encode(device)))
     }
 
+    /// The foreign software of one device.
+    pub fn device_software(&self, device: &str) -> Result<DeviceSoftware> {
+        self.get(&format!("/devices/{}/software", percent_encode(device)))
+    }
+
+    /// Foreign software that looks like the cause of trouble.
+    pub fn suspects(&self) -> Result<Vec<SuspectView>> {
+        self.get("/software/suspects")
+    }
+
     /// The customers.
     pub fn tenants(&self) -> Result<Vec<TenantView>> {
         self.get("/tenants")
@@ -245,6 +258,41 @@ impl Client {
     /// Puts a customer's signed policy in force.
     pub fn put_policy(&self, tenant: &str, policy: &Envelope) -> Result<TenantView> {
         self.put(&format!("/tenants/{}/policy", percent_encode(tenant)), policy)
+    }
+
+    /// Registers a customer's keys.
+    pub fn tenant_keys(&self, tenant: &str, keys: &TenantKeys) -> Result<TenantView> {
+        self.put(&format!("/tenants/{}/keys", percent_encode(tenant)), keys)
+    }
+
+    /// What two releasers sign to take the halt of a rollout's release back.
+    pub fn next_unhalt(&self, id: u64) -> Result<NextUnhalt> {
+        self.get(&format!("/rollouts/{id}/unhalt"))
+    }
+
+    /// Takes it back.
+    pub fn unhalt(&self, id: u64, word: &Unhalting) -> Result<RolloutView> {
+        self.post(&format!("/rollouts/{id}/unhalt"), word)
+    }
+
+    /// `retire` or `clear-clone`.
+    pub fn device_word(&self, device: &str, verb: &str, word: &Word) -> Result<DeviceView> {
+        self.post(&format!("/devices/{}/{verb}", percent_encode(device)), word)
+    }
+
+    /// Every remedy, device by device.
+    pub fn remedies(&self) -> Result<Vec<RemedyView>> {
+        self.get("/remedies")
+    }
+
+    /// One device's remedies, and what is signed into the next one.
+    pub fn device_remedies(&self, device: &str) -> Result<DeviceRemedies> {
+        self.get(&format!("/devices/{}/remedies", percent_encode(device)))
+    }
+
+    /// Sends a signed remedy.
+    pub fn send_remedy(&self, remedy: &Envelope) -> Result<RemedyView> {
+        self.post("/remedies", remedy)
     }
 
     /// A one-time enrolment token.
@@ -346,6 +394,10 @@ fn query_string(query: &DeviceQuery) -> String {
         ("after", numbers(query.after)),
         ("limit", numbers(query.limit)),
     ];
+    encoded(&parts)
+}
+
+fn encoded(parts: &[(&str, Option<String>)]) -> String {
     let said: Vec<String> = parts
         .iter()
         .filter_map(|(name, value)| Some(format!("{name}={}", percent_encode(value.as_deref()?))))

@@ -6,14 +6,18 @@
 
 use crate::{
     client::Client,
-    command::{gate::sibling, init},
+    command::{
+        gate::sibling,
+        init,
+        machine::{BOOT_ID, POWER_CUT},
+    },
     layout::{Layout, write},
     output::Failure,
 };
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use staffel_core::policy::CustomerPolicy;
-use staffel_server::api::TokenRequest;
+use staffel_server::api::{Role, TokenRequest};
 use staffel_statement::predicate::{Headed, Header, TenantPolicy, sign};
 use staffel_trust::keyfile::KeyPair;
 use std::{
@@ -102,11 +106,13 @@ pub struct Options {
     pub trial_timeout_ms: u64,
     /// Seconds between two check-ins while nothing goes on.
     pub idle_cadence: u64,
+    /// Agents know each start of their machine as a boot of its own; else the boot is that of the kernel that all share.
+    pub own_boots: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { power_on_ms: 2_500, trial_timeout_ms: 20_000, idle_cadence: 1 }
+        Options { power_on_ms: 2_500, trial_timeout_ms: 20_000, idle_cadence: 1, own_boots: false }
     }
 }
 
@@ -116,6 +122,8 @@ pub struct Lab {
     pub layout: Layout,
     pub machines: Vec<Machine>,
     pub url: String,
+    /// Where the console is.
+    pub console: String,
     programs: Programs,
     options: Options,
     address: SocketAddr,
@@ -131,11 +139,13 @@ impl Lab {
         let programs = programs.copy_to(&folder.join("bin"))?;
         // The port is chosen once, so that a restarted server is found where it was.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let console = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let layout = init::create(&init::Args {
             dir: folder.join("staffel"),
             names: vec!["localhost".into(), "127.0.0.1".into()],
             listen: address,
             bins: 16,
+            console,
             idle_cadence: options.idle_cadence,
             witness: Vec::new(),
         })?;
@@ -144,6 +154,7 @@ impl Lab {
             layout,
             machines: Vec::new(),
             url: format!("https://localhost:{}", address.port()),
+            console: format!("https://localhost:{}", console.port()),
             programs,
             options,
             address,
@@ -228,12 +239,22 @@ impl Lab {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// An account of the console, with a password made up now, which is answered.
+    pub fn account(&self, name: &str, role: Role, tenant: Option<&str>) -> Result<String> {
+        let mut secret = [0; 12];
+        getrandom::fill(&mut secret).map_err(|error| anyhow::anyhow!("no random bytes for a password: {error}"))?;
+        let password = hex::encode(secret);
+        staffel_console::accounts::add(&self.layout.server_dir(), name, role, tenant, &password)?;
+        Ok(password)
+    }
+
     /// A customer with a key of its own and its signed policy.
     pub fn tenant(&self, name: &str, policy: CustomerPolicy) -> Result<()> {
         let file = self.layout.key_file(&format!("tenant-{name}"));
         if !file.exists() {
             KeyPair::generate()?.save(&file)?;
         }
+        self.staffel_ok(&["tenant", "keys", name])?;
         let client = self.client()?;
         let sequence =
             client.tenants()?.iter().find(|t| t.tenant == name).map_or(1, |tenant| tenant.policy_sequence + 1);
@@ -247,6 +268,11 @@ impl Lab {
 
     /// Enrols a machine and switches it on.
     pub fn machine(&mut self, spec: Spec<'_>) -> Result<()> {
+        self.machine_with(spec, |_| Ok(()))
+    }
+
+    /// The same, with other makers' software: `furnish` gets the folder where the machine's own file system begins.
+    pub fn machine_with(&mut self, spec: Spec<'_>, furnish: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         // Numbered, because names repeat from site to site, and short, because the guard's socket lies below.
         let folder = self.folder.join("machines").join(format!("{}-{}", self.machines.len() + 1, spec.name));
         if guard_socket(&folder).as_os_str().len() > LONGEST_SOCKET {
@@ -258,6 +284,8 @@ impl Lab {
         }
         let (agent_dir, guard_dir) = (folder.join("agent"), folder.join("guard"));
         std::fs::create_dir_all(&agent_dir)?;
+        std::fs::create_dir_all(host(&folder).join("opt"))?;
+        furnish(&host(&folder))?;
         let request = TokenRequest { tenant: spec.tenant.into(), site: spec.site.into(), hours: Some(1) };
         let token = self.client()?.token(&request)?;
         let tenant_key = self.layout.public_key(&format!("tenant-{}", spec.tenant))?.to_hex();
@@ -317,7 +345,10 @@ impl Lab {
             .arg("serve")
             .arg("--root")
             .arg(&guard_dir)
-            .args(["--trial-timeout-ms", &self.options.trial_timeout_ms.to_string()]);
+            .args(["--trial-timeout-ms", &self.options.trial_timeout_ms.to_string()])
+            .arg("--host-root")
+            .arg(host(&folder))
+            .args(["--quarantine-root", "/opt"]);
         if rustix::process::getuid().is_root() {
             let user = format!("{NOBODY}:{NOBODY}");
             command.args(["--agent-user", &user, "--service-user", &user]);
@@ -330,7 +361,12 @@ impl Lab {
             .arg("--guard-socket")
             .arg(guard_socket(&folder))
             .arg("--spool")
-            .arg(guard_dir.join("spool"));
+            .arg(guard_dir.join("spool"))
+            .arg("--inventory-root")
+            .arg(host(&folder));
+        if self.options.own_boots {
+            command.arg("--boot-id-file").arg(folder.join(BOOT_ID));
+        }
         let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("power.log"))?;
         let child = command
             .stdin(Stdio::null())
@@ -340,6 +376,14 @@ impl Lab {
             .with_context(|| format!("switch {} on", self.machines[at].name))?;
         self.machines[at].power = Some(child);
         Ok(())
+    }
+
+    /// A power cut: every process of the machine is dead at once, and it stays dark.
+    pub fn cut_power(&self, at: usize) -> Result<()> {
+        let folder = &self.machines[at].folder;
+        write(&folder.join(POWER_CUT), b"")?;
+        let trigger = folder.join("sysrq-trigger");
+        std::fs::write(&trigger, "c\n").with_context(|| format!("write {}", trigger.display()))
     }
 
     /// Switches a machine off in an orderly way.
@@ -382,6 +426,11 @@ impl Drop for Lab {
         }
         self.stop_server();
     }
+}
+
+/// The machine's own file system, as far as it has one.
+pub(crate) fn host(machine: &Path) -> PathBuf {
+    machine.join("host")
 }
 
 fn guard_socket(machine: &Path) -> PathBuf {

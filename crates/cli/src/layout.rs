@@ -8,7 +8,10 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use staffel_statement::{Envelope, SigningKey};
 use staffel_trust::keyfile::{KeyPair, PublicKey};
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 /// Names of the keys that `staffel init` makes, by role.
 pub const ROOT: [&str; 3] = ["root-1", "root-2", "root-3"];
@@ -31,6 +34,12 @@ pub struct Config {
     pub witnesses: Vec<String>,
     /// Between two check-ins while nothing goes on, milliseconds.
     pub idle_cadence_ms: u64,
+    /// Where the console listens; none: there is no console.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console: Option<SocketAddr>,
+    /// The times that recovery cases go by.
+    #[serde(default)]
+    pub recovery: staffel_core::recovery::Limits,
     /// Settings of the edge.
     pub edge: staffel_server::config::EdgeConfig,
 }
@@ -57,6 +66,16 @@ impl Layout {
             .into());
         }
         Ok(layout)
+    }
+
+    /// Letterhead and carriers of notices; need not be there.
+    pub fn notices_file(&self) -> PathBuf {
+        self.config_file().with_file_name("notices.toml")
+    }
+
+    /// Who is alerted; need not be there.
+    pub fn alerts_file(&self) -> PathBuf {
+        self.config_file().with_file_name("alerts.toml")
     }
 
     /// `staffel.json`.

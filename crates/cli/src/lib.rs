@@ -48,9 +48,40 @@ enum Command {
     /// Look at devices, make enrolment tokens.
     #[command(subcommand)]
     Device(command::device::Command),
+    /// Software that Staffel did not bring, and what of it is suspected.
+    #[command(subcommand)]
+    Software(command::software::Command),
+    /// Repair one device with acts that operators sign.
+    #[command(subcommand)]
+    Remedy(command::remedy::Command),
     /// Customers and their policies.
     #[command(subcommand)]
     Tenant(command::tenant::Command),
+    /// Accounts of the console.
+    #[command(subcommand)]
+    User(command::user::Command),
+    /// Customers' sites and how to reach their people.
+    #[command(subcommand)]
+    Site(command::site::Command),
+    /// Take customers, sites, contacts or devices from a CSV file.
+    #[command(subcommand)]
+    Import(command::import::Command),
+    /// What went wrong, and how far it is mended.
+    #[command(subcommand)]
+    Incident(command::incident::Command),
+    /// Devices that are not back yet, one case each.
+    #[command(subcommand)]
+    Case(command::case::Command),
+    /// Sites that somebody has to call, the most urgent first.
+    CallList(command::case::CallListArgs),
+    /// Write what went wrong as a document that cites the log.
+    #[command(subcommand)]
+    Report(command::report::Command),
+    /// Tell customers what happened, and see who knows.
+    #[command(subcommand)]
+    Notice(command::notice::Command),
+    /// Print documents: runs `staffel-press`.
+    Press(command::press::Args),
     /// Verify and witness the log.
     #[command(subcommand)]
     Log(command::log::Command),
@@ -58,10 +89,13 @@ enum Command {
     Evidence(command::evidence::Args),
     /// TUF client that speaks the protocol of the TUF conformance suite.
     Tuf(command::tuf::Args),
+    /// What a release would do to a fleet, before anybody publishes it.
+    #[command(subcommand)]
+    Sim(command::sim::Command),
     /// Measure this machine.
     #[command(subcommand)]
     Bench(command::bench::Command),
-    /// The main job before your eyes: a good and a bad release on 24 real agents.
+    /// The main job before your eyes: a good release, a bad one, and foreign software that kills machines, on 24 real agents.
     Demo(command::demo::Args),
     /// One machine of the demo: power supply and reset button around a real guard and agent.
     #[command(hide = true)]
@@ -88,10 +122,22 @@ pub fn main() -> ExitCode {
         Command::Gate(args) => command::gate::run(&args, json),
         Command::Rollout(command) => command::rollout::run(&command, json),
         Command::Device(command) => command::device::run(&command, json),
+        Command::Software(command) => command::software::run(&command, json),
+        Command::Remedy(command) => command::remedy::run(&command, json),
         Command::Tenant(command) => command::tenant::run(&command, json),
+        Command::User(command) => command::user::run(&command, json),
+        Command::Site(command) => command::site::run(&command, json),
+        Command::Import(command) => command::import::run(&command, json),
+        Command::Incident(command) => command::incident::run(&command, json),
+        Command::Case(command) => command::case::run(&command, json),
+        Command::CallList(args) => command::case::call_list(&args, json),
+        Command::Report(command) => command::report::run(&command, json),
+        Command::Notice(command) => command::notice::run(&command, json),
+        Command::Press(args) => command::press::run(&args),
         Command::Log(command) => command::log::run(&command, json),
         Command::Evidence(args) => command::evidence::run(&args, json),
         Command::Tuf(args) => command::tuf::run(&args),
+        Command::Sim(command) => command::sim::run(&command, json),
         Command::Bench(command) => command::bench::run(&command, json),
         Command::Demo(args) => command::demo::run(&args, json),
         Command::DemoMachine(args) => command::machine::run(&args),

@@ -8,7 +8,8 @@ pub const EXIT_CODES: &str = "Exit codes:
   0  done
   1  failed; the message says what happened and what to do
   2  the command line is wrong
-  3  refused: a check did not hold (gate failed, log does not verify, policy says no)
+  3  refused: a check did not hold (gate failed, log does not verify, policy says no, a case that no probe verified,
+     a file with bad rows)
   4  not found
   5  the server can't be reached
   6  the rollout is held or halted (`rollout watch`)";

@@ -2,6 +2,7 @@
 //! Must stay out: anything that makes it easier than real use without saying so.
 
 mod checkins;
+mod console;
 mod fleet;
 mod http;
 mod memory;
@@ -21,6 +22,8 @@ pub enum Command {
     Memory(memory::Args),
     /// Time of one look at a rollout in a large fleet.
     Plan(plan::Args),
+    /// Time of the console's pages with a large fleet, and of a change on its way to an open page.
+    Console(console::Args),
 }
 
 /// Runs the command.
@@ -29,6 +32,7 @@ pub fn run(command: &Command, as_json: bool) -> Result<()> {
         Command::Checkins(args) => checkins::run(args, as_json),
         Command::Memory(args) => memory::run(args, as_json),
         Command::Plan(args) => plan::run(args, as_json),
+        Command::Console(args) => console::run(args, as_json),
     }
 }
 

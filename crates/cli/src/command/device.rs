@@ -9,7 +9,7 @@ use crate::{
     output::{json, table},
 };
 use anyhow::Result;
-use staffel_server::api::{DeviceQuery, DeviceView, DeviceWhy, DeviceWhyRollout, TokenRequest};
+use staffel_server::api::{DeviceQuery, DeviceView, DeviceWhy, DeviceWhyRollout, RemedyView, TokenRequest, Word};
 
 /// Devices asked for at once.
 const PAGE: u32 = 1_000;
@@ -33,6 +33,10 @@ pub enum Command {
         #[command(flatten)]
         connect: Connect,
     },
+    /// Take a device out of the fleet for good; its key opens nothing any more.
+    Retire(Said),
+    /// A key was seen in two machines, and somebody has seen to it: let the device change again.
+    ClearClone(Said),
     /// Make a one-time token with which one new device enrols.
     Token {
         /// The customer that the device will belong to.
@@ -49,6 +53,18 @@ pub enum Command {
     },
 }
 
+/// A device, and a word about it.
+#[derive(clap::Args)]
+pub struct Said {
+    /// Its id, `customer/site/name`, or its name if only one has it.
+    device: String,
+    /// Why: it stands in the log with your name.
+    #[arg(long)]
+    why: String,
+    #[command(flatten)]
+    connect: Connect,
+}
+
 /// Which devices to list.
 #[derive(clap::Args)]
 pub struct List {
@@ -59,7 +75,7 @@ pub struct List {
     #[arg(long)]
     site: Option<String>,
     /// Only these.
-    #[arg(long, value_parser = ["alive", "silent", "left", "never-seen"])]
+    #[arg(long, value_parser = ["alive", "silent", "left", "never-seen", "retired"])]
     presence: Option<String>,
     /// Only those with this in their name, or an id that begins with it.
     #[arg(long)]
@@ -91,6 +107,8 @@ pub fn run(command: &Command, as_json: bool) -> Result<()> {
             print!("{}", explanation(&why, now_ms()));
             Ok(())
         }
+        Command::Retire(said) => word(said, "retire", as_json),
+        Command::ClearClone(said) => word(said, "clear-clone", as_json),
         Command::Token { tenant, site, hours, connect } => {
             let request = TokenRequest { tenant: tenant.clone(), site: site.clone(), hours: Some(*hours) };
             let token = Client::from(connect)?.token(&request)?;
@@ -103,6 +121,16 @@ pub fn run(command: &Command, as_json: bool) -> Result<()> {
             Ok(())
         }
     }
+}
+
+fn word(said: &Said, verb: &str, as_json: bool) -> Result<()> {
+    let word = Word { why: said.why.clone(), halt: None };
+    let view = Client::from(&said.connect)?.device_word(&said.device, verb, &word)?;
+    if as_json {
+        return json(&view);
+    }
+    print!("{}", card(&view, now_ms()));
+    Ok(())
 }
 
 fn ls(list: &List, as_json: bool) -> Result<()> {
@@ -188,6 +216,10 @@ fn explanation(why: &DeviceWhy, now: u64) -> String {
     for rollout in &why.rollouts {
         text.push_str(&place(rollout));
     }
+    for remedy in &why.remedies {
+        let RemedyView { sequence, action, state, why, by, .. } = remedy;
+        text.push_str(&format!("remedy {sequence}: {action}, sent by {by}\n  {state}: {why}\n"));
+    }
     text
 }
 
@@ -243,7 +275,7 @@ mod tests {
         let refusal = Refusal::AuthorisationTooFewSigners { have: 1 };
         let first = DeviceWhyRollout { refusals: vec![refusal], ..entry(2) };
         let second = DeviceWhyRollout { problems: vec!["the disk is full".into()], ..entry(0) };
-        let text = explanation(&DeviceWhy { device: device(), rollouts: vec![first, second] }, 4_000);
+        let text = explanation(&DeviceWhy { device: device(), rollouts: vec![first, second], remedies: vec![] }, 4_000);
         let expected = "clinic/ward-3/pc-1
   id        07070707070707070707070707070707
   is        alive, heard 3 s ago, mode normal

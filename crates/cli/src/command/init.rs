@@ -7,9 +7,13 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use serde_json::json;
+use staffel_core::recovery::Limits;
 use staffel_server::{api::Role, ca::Ca, config::EdgeConfig, operators};
 use staffel_store::LogSigner;
 use std::{net::SocketAddr, path::PathBuf};
+
+/// Below this cadence, seconds, an installation is there to be watched: recovery goes by compressed times.
+const WATCHED_S: u64 = 30;
 
 /// Arguments of `staffel init`.
 #[derive(clap::Args)]
@@ -23,6 +27,9 @@ pub struct Args {
     /// Where the server listens.
     #[arg(long, default_value = "[::]:8443")]
     pub listen: SocketAddr,
+    /// Where the console listens; browsers are not asked for a certificate there.
+    #[arg(long, default_value = "127.0.0.1:8444")]
+    pub console: SocketAddr,
     /// Hashed bins of the TUF repository: more for more releases.
     #[arg(long, default_value_t = 256)]
     pub bins: u32,
@@ -47,7 +54,8 @@ pub fn run(args: &Args, as_json: bool) -> Result<()> {
     println!("  repository/      the TUF repository that devices read");
     println!("  server/          the server's data: back it up");
     println!("  operator.token   the first operator's password for the API: keep it secret");
-    println!("Next: staffel server --dir {root}");
+    println!("Next: staffel user add NAME --role releaser --dir {root}   # to log in to the console");
+    println!("      staffel server --dir {root}");
     Ok(())
 }
 
@@ -89,6 +97,9 @@ pub fn create(args: &Args) -> Result<Layout> {
         origin,
         witnesses: args.witness.clone(),
         idle_cadence_ms: args.idle_cadence.saturating_mul(1_000).max(1_000),
+        console: Some(args.console),
+        // Whoever wants to watch wants to see the end as well.
+        recovery: if args.idle_cadence < WATCHED_S { Limits::demo() } else { Limits::default() },
         edge,
     };
     // Last: the folder is an installation from here on.

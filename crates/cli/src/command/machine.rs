@@ -2,14 +2,15 @@
 //!
 //! The machine's process tree is the guard, the agent and the services. Writing into `sysrq-trigger` is this machine's
 //! `echo c > /proc/sysrq-trigger`: the whole tree is killed at once and sends nothing, until the power comes back and the
-//! guard starts again. What must stay out: anything that helps the guard recover.
+//! guard starts again. Other software of the machine, `host/opt/*/start`, is started as its init would: in a normal boot,
+//! not in safe mode, which is a system without it. While the file `power-cut` is there the machine stays dark. What must stay out: anything that helps the guard recover.
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, wait};
 use std::{
     collections::BTreeSet,
     ffi::OsString,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
         Arc,
@@ -17,6 +18,12 @@ use std::{
     },
     time::{Duration, Instant},
 };
+
+/// In the machine's folder: no power.
+pub const POWER_CUT: &str = "power-cut";
+
+/// In the machine's folder: the identity of its present boot.
+pub const BOOT_ID: &str = "boot-id";
 
 /// Arguments of the hidden command.
 #[derive(clap::Args)]
@@ -44,7 +51,7 @@ pub fn run(args: &Args) -> Result<()> {
         boots += 1;
         std::fs::write(&trigger, b"").with_context(|| format!("create {}", trigger.display()))?;
         allow_all(&trigger)?;
-        let boot_id = args.folder.join("boot-id");
+        let boot_id = args.folder.join(BOOT_ID);
         std::fs::write(&boot_id, format!("{}-{boots}-{}", std::process::id(), seconds()))?;
         note(args, &format!("power on, boot {boots}"));
         let ended = boot(args, &trigger, &boot_id, &stop)?;
@@ -52,8 +59,15 @@ pub fn run(args: &Args) -> Result<()> {
             note(args, "switched off in an orderly way");
             return Ok(());
         }
-        note(args, ended);
+        let no_power = || args.folder.join(POWER_CUT).exists();
+        note(args, if no_power() { "power cut: every process of this machine is dead" } else { ended });
         std::thread::sleep(Duration::from_millis(args.power_on_ms));
+        while no_power() && !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
     }
 }
 
@@ -72,9 +86,11 @@ fn boot(args: &Args, trigger: &std::path::Path, boot_id: &std::path::Path, stop:
         .spawn()
         .with_context(|| format!("start {}", args.guard[0].display()))?;
     let pid = Pid::from_child(&guard);
+    let mut others = Others { ask_at: Instant::now() + ASK_EVERY, started: false };
     loop {
         std::thread::sleep(Duration::from_millis(30));
         reap();
+        others.start_in_normal_mode(args, trigger);
         if stop.load(Ordering::Relaxed) {
             orderly_end(pid);
             return Ok("stopped");
@@ -88,6 +104,43 @@ fn boot(args: &Args, trigger: &std::path::Path, boot_id: &std::path::Path, stop:
             return Ok("the guard is gone: every process of this machine is dead");
         }
     }
+}
+
+/// Between two questions for the guard's mode.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// The machine's other software.
+struct Others {
+    ask_at: Instant,
+    started: bool,
+}
+
+impl Others {
+    fn start_in_normal_mode(&mut self, args: &Args, trigger: &Path) {
+        if self.started || Instant::now() < self.ask_at {
+            return;
+        }
+        self.ask_at = Instant::now() + ASK_EVERY;
+        let programs = std::fs::read_dir(args.folder.join("host/opt")).into_iter().flatten().flatten();
+        let programs: Vec<PathBuf> = programs.map(|one| one.path().join("start")).filter(|p| p.exists()).collect();
+        if programs.is_empty() || !is_normal(args) {
+            return;
+        }
+        self.started = true;
+        for program in programs {
+            let child = Command::new(&program).arg(trigger).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+            note(args, &format!("{}: {}", program.display(), if child.is_ok() { "started" } else { "does not start" }));
+        }
+    }
+}
+
+/// What the guard says; a guard that does not answer yet says nothing.
+fn is_normal(args: &Args) -> bool {
+    let root = args.guard.iter().skip_while(|argument| *argument != "--root").nth(1);
+    let Some(root) = root else { return false };
+    let status = Command::new(&args.guard[0]).args(["status", "--json", "--root"]).arg(root).output();
+    let status = status.ok().and_then(|output| serde_json::from_slice::<serde_json::Value>(&output.stdout).ok());
+    status.is_some_and(|status| status["mode"]["mode"] == "normal")
 }
 
 fn orderly_end(guard: Pid) {

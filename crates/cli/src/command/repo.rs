@@ -137,7 +137,8 @@ pub fn make_repository(layout: &Layout, bins: u32, witnesses: &[String]) -> Resu
         version: 1,
         root: role(layout, &ROOT, 2)?,
         release: role(layout, &RELEASE, 1)?,
-        gate: role(layout, &GATE, 2)?,
+        // The kind of a release says whether one has to sign or two; a keyring may ask for more.
+        gate: role(layout, &GATE, 1)?,
         releasers: role(layout, &RELEASERS, 2)?,
         online: role(layout, &[ONLINE], 1)?,
         operators: role(layout, &OPERATORS, 1)?,

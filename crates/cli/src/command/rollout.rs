@@ -4,6 +4,7 @@
 mod authorise;
 mod show;
 mod start;
+mod unhalt;
 mod watch;
 
 use crate::{
@@ -59,6 +60,8 @@ pub enum Command {
     Resume(Said),
     /// Stop a rollout for good; its release must not run any more.
     Halt(HaltArgs),
+    /// Take a halt back with two releasers: the release may go out again, by a rollout of its own.
+    Unhalt(unhalt::Args),
 }
 
 /// A rollout, and a word about it.
@@ -102,6 +105,7 @@ pub fn run(command: &Command, as_json: bool) -> Result<()> {
         Command::Hold(said) => word(said, "hold", as_json),
         Command::Resume(said) => word(said, "resume", as_json),
         Command::Halt(args) => halt(args, as_json),
+        Command::Unhalt(args) => unhalt::run(args, as_json),
     }
 }
 

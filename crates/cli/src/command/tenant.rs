@@ -11,9 +11,9 @@ use crate::{
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use staffel_core::policy::{CustomerPolicy, Window};
-use staffel_server::api::TenantView;
+use staffel_server::api::{TenantKeys, TenantView};
 use staffel_statement::{
-    Envelope, SigningKey,
+    Envelope, PublicKey, SigningKey,
     predicate::{Headed, Header, TenantPolicy, sign},
 };
 use std::path::{Path, PathBuf};
@@ -35,6 +35,15 @@ pub enum Command {
     },
     /// Sign a customer's policy and put it in force.
     Policy(Policy),
+    /// Register the keys with which a customer signs, so that the server verifies its policies, too.
+    Keys {
+        /// The customer.
+        tenant: String,
+        /// Each 64 hex digits, a public key's file, or a name in the folder [else tenant-CUSTOMER].
+        keys: Vec<String>,
+        #[command(flatten)]
+        connect: Connect,
+    },
 }
 
 /// Arguments of `staffel tenant policy`.
@@ -80,7 +89,33 @@ pub fn run(command: &Command, as_json: bool) -> Result<()> {
             if as_json { json(found) } else { show(found) }
         }
         Command::Policy(policy) => put(policy, as_json),
+        Command::Keys { tenant, keys, connect } => set_keys(tenant, keys, connect, as_json),
     }
+}
+
+fn set_keys(tenant: &str, keys: &[String], connect: &Connect, as_json: bool) -> Result<()> {
+    let named = match keys {
+        [] => vec![format!("tenant-{tenant}")],
+        keys => keys.to_vec(),
+    };
+    let keys = named.iter().map(|name| public_key(connect, name)).collect::<Result<Vec<_>>>()?;
+    let view = Client::from(connect)?.tenant_keys(tenant, &TenantKeys { keys })?;
+    if as_json {
+        return json(&view);
+    }
+    println!("{} signs with {} keys; the server verifies its policies from now on", view.tenant, view.keys.len());
+    Ok(())
+}
+
+fn public_key(connect: &Connect, name: &str) -> Result<PublicKey> {
+    let hex = match PublicKey::parse(name) {
+        Some(key) => return Ok(key),
+        None if Path::new(name).is_file() => staffel_trust::keyfile::PublicKey::load(Path::new(name))
+            .with_context(|| format!("read the public key in {name}"))?
+            .to_hex(),
+        None => connect.layout()?.public_key(name)?.to_hex(),
+    };
+    PublicKey::parse(&hex).with_context(|| format!("{name} is no key that signs policies"))
 }
 
 fn put(args: &Policy, as_json: bool) -> Result<()> {
@@ -96,6 +131,12 @@ fn put(args: &Policy, as_json: bool) -> Result<()> {
         return json(&view);
     }
     println!("policy {} of {} is in force: {}", view.policy_sequence, view.tenant, summary(&view.policy));
+    if view.keys.is_empty() {
+        println!(
+            "the server has no key of {0} and only its devices verify this: `staffel tenant keys {0}`",
+            view.tenant
+        );
+    }
     println!("its {} devices take it over at their next check-in", view.devices);
     Ok(())
 }
@@ -180,6 +221,7 @@ fn summary(policy: &CustomerPolicy) -> String {
 fn show(tenant: &TenantView) -> Result<()> {
     println!("{}: {} devices, policy {}", tenant.tenant, tenant.devices, in_force(tenant));
     println!("  {}", summary(&tenant.policy));
+    tenant.keys.iter().for_each(|key| println!("  signs with {key}"));
     println!("{}", serde_json::to_string_pretty(&tenant.policy)?);
     Ok(())
 }

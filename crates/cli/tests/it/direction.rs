@@ -8,15 +8,20 @@ use std::{
 };
 
 /// Each crate, and which of ours it may use.
-const MAY_USE: [(&str, &[&str]); 8] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("core", &[]),
     ("store", &[]),
     ("statement", &["core"]),
     ("trust", &["core", "statement"]),
     ("agent", &["core", "trust"]),
     ("boot", &["core", "statement"]),
-    ("server", &["core", "trust", "store"]),
-    ("cli", &["core", "statement", "trust", "store", "agent", "server"]),
+    ("paper", &[]),
+    ("notice", &["paper"]),
+    ("press", &["paper"]),
+    ("server", &["core", "notice", "paper", "trust", "store"]),
+    ("console", &["core", "server", "store", "trust"]),
+    ("sim", &["core"]),
+    ("cli", &["core", "statement", "trust", "store", "agent", "server", "console", "notice", "paper", "sim"]),
 ];
 
 fn crates() -> PathBuf {

@@ -78,6 +78,22 @@ pub fn programs() -> Programs {
     programs
 }
 
+/// `staffel-press`, which is another package's and is built if it is missing; takes minutes then.
+pub fn press() -> PathBuf {
+    let press = profile().join("staffel-press");
+    let lock = File::create(target().join("programs.lock")).expect("the target folder is writable");
+    lock.lock().expect("a lock");
+    if !press.is_file() {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "-p", "staffel-press", "--bins", "--target-dir"]).arg(target());
+        if profile().ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().expect("cargo runs").success(), "staffel-press does not build");
+    }
+    press
+}
+
 /// True if a tool is there. Its absence is a counted skip, and a failure where everything has to run.
 pub fn has_tool(test: &str, tool: &str) -> bool {
     let there = if tool.contains('/') {
@@ -115,6 +131,8 @@ pub struct Fleet {
     pub lab: Lab,
     /// What the next authorisation allows to be exposed at a time; else what the profile says.
     pub budget: Option<u32>,
+    /// The rollout that the next authorisation replaces.
+    pub supersedes: Option<u64>,
     _folder: tempfile::TempDir,
     _turn: Turn,
 }
@@ -124,7 +142,7 @@ impl Fleet {
         let turn = turn();
         let folder = tempfile::Builder::new().prefix("staffel-it-").tempdir().expect("a folder");
         let lab = Lab::new(folder.path(), &programs(), options).expect("a laboratory");
-        let mut fleet = Fleet { lab, budget: None, _folder: folder, _turn: turn };
+        let mut fleet = Fleet { lab, budget: None, supersedes: None, _folder: folder, _turn: turn };
         fleet.lab.tenant("clinic", CustomerPolicy::default()).expect("a customer");
         for n in 1..=count {
             let name = format!("pc-{n}");
@@ -225,7 +243,7 @@ impl Fleet {
             not_after_ms,
             ceiling: ceiling.iter().map(step).collect(),
             exposure_budget: self.budget,
-            supersedes: None,
+            supersedes: self.supersedes,
             signers: 0,
         };
         let header = Header { issued_ms: next.now_ms, expires_ms: not_after_ms, ..Header::default() };
@@ -360,6 +378,19 @@ pub fn get(port: u16, path: &str) -> Result<String, String> {
     let (head, body) = answer.split_once("\r\n\r\n").ok_or("no HTTP")?;
     let status = head.split(' ').nth(1).unwrap_or_default();
     if status == "200" { Ok(body.to_string()) } else { Err(format!("status {status}")) }
+}
+
+/// The agent's process of a machine.
+pub fn agent_process(machine: &Path) -> Option<u32> {
+    let folder = machine.join("agent");
+    let is_it = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        let agent = words.first().is_some_and(|program| program.ends_with(b"/staffel-agent"));
+        agent && words.contains(&folder.as_os_str().as_encoded_bytes())
+    };
+    let processes = std::fs::read_dir("/proc").ok()?.flatten();
+    processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(is_it)
 }
 
 /// Seconds since a moment, for people.

@@ -1,14 +1,22 @@
 //! Tests of the real program, as a person or a script runs it.
 
+mod console;
+mod declined;
 mod demo;
 mod direction;
 mod evidence;
 mod fleet;
+mod foreign;
+mod late;
 mod log;
 mod lying;
+mod notices;
+mod recovery;
+mod repair;
 mod restart;
 mod rollout;
 mod server;
 mod shipping;
+mod sim;
 mod trouble;
 mod tuf;

@@ -48,6 +48,8 @@ impl World {
                 "server",
                 "--listen",
                 "127.0.0.1:0",
+                "--console",
+                "127.0.0.1:0",
                 "--dir",
                 &text(&self.folder()),
                 "--address-file",

@@ -2,7 +2,7 @@
 //! configuration does not start on the machines, one that hangs there; the last two pass the gate, because what breaks
 //! them is on the machines only, and are halted and undone.
 
-use crate::fleet::{Fleet, free_port, get, has_tool, seconds, show};
+use crate::fleet::{Fleet, agent_process, free_port, get, has_tool, seconds, show};
 use serde_json::Value;
 use staffel_cli::lab::{Options, release_folder};
 use std::{
@@ -64,19 +64,6 @@ exec \"../../bin/busybox\" nc 127.0.0.1 BACKEND
 const FREEZE: &str = "
 agent=$(cat \"$2/../../../agent-pid\" 2>/dev/null) && kill -STOP \"$agent\"
 ";
-
-/// The agent's process of a machine.
-fn agent_process(machine: &Path) -> Option<u32> {
-    let folder = machine.join("agent");
-    let is_it = |pid: &u32| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-        let agent = words.first().is_some_and(|program| program.ends_with(b"/staffel-agent"));
-        agent && words.contains(&folder.as_os_str().as_encoded_bytes())
-    };
-    let processes = std::fs::read_dir("/proc").ok()?.flatten();
-    processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(is_it)
-}
 
 /// A version of the site.
 struct Version<'a> {

@@ -172,6 +172,7 @@ async fn enrol(
     let key = key.map_err(|error| anyhow::anyhow!("read a device's key: {error:?}"))?;
     let tls = client::tls()?.with_root_certificates(Arc::clone(roots)).with_client_auth_cert(chain, key);
     let check_in = CheckIn {
+        probed: None,
         boot_id: format!("boot-{number}"),
         mode: Mode::Normal,
         running: [("till".to_string(), Digest::of(b"till 1"))].into(),
@@ -180,7 +181,9 @@ async fn enrol(
         ready: None,
         on_trial: None,
         outcome: None,
+        declined: Vec::new(),
         why: None,
+        inventory: None,
         board: 0,
     };
     let check_in = post("/v1/checkin", None, &serde_json::to_vec(&check_in)?);

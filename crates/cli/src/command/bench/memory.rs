@@ -104,13 +104,15 @@ pub fn init_args(dir: PathBuf) -> init::Args {
         dir,
         names: vec!["127.0.0.1".into()],
         listen: ([127, 0, 0, 1], 0).into(),
+        console: ([127, 0, 0, 1], 0).into(),
         bins: 16,
         idle_cadence: 900,
         witness: Vec::new(),
     }
 }
 
-fn write_fleet(layout: &Layout, devices: u32) -> Result<()> {
+/// A log with this many devices.
+pub fn write_fleet(layout: &Layout, devices: u32) -> Result<()> {
     let release = Digest::of(b"baseline");
     let now = now_ms();
     let mut writer = Writer::open(layout)?;
@@ -142,7 +144,8 @@ fn write_fleet(layout: &Layout, devices: u32) -> Result<()> {
     writer.finish()
 }
 
-fn write_rollout(layout: &Layout) -> Result<()> {
+/// A rollout over all of them, which two releasers have authorised.
+pub fn write_rollout(layout: &Layout) -> Result<()> {
     let now = now_ms();
     let header = Header { issued_ms: now, expires_ms: u64::MAX, ..Header::default() };
     let signed =

@@ -7,6 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs::File,
     net::SocketAddr,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -18,6 +19,7 @@ const STOP: Duration = Duration::from_secs(20);
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
+    console_file: PathBuf,
 }
 
 impl Server {
@@ -26,6 +28,7 @@ impl Server {
         let log = layout.root.join("server.log");
         let output = File::create(&log).with_context(|| format!("create {}", log.display()))?;
         let address_file = layout.root.join("address");
+        let console_file = layout.root.join("console-address");
         let _ = std::fs::remove_file(&address_file);
         let mut child = Command::new(std::env::current_exe().context("find this program")?)
             .arg("server")
@@ -33,6 +36,8 @@ impl Server {
             .arg(&layout.root)
             .args(["--listen", "127.0.0.1:0", "--address-file"])
             .arg(&address_file)
+            .arg("--console-file")
+            .arg(&console_file)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(output)
@@ -42,7 +47,7 @@ impl Server {
         loop {
             if let Some(address) = std::fs::read_to_string(&address_file).ok().and_then(|text| text.trim().parse().ok())
             {
-                return Ok(Server { child, address });
+                return Ok(Server { child, address, console_file });
             }
             let ended = child.try_wait().context("look after the server")?;
             if ended.is_some() || since.elapsed() > patience {
@@ -54,6 +59,19 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Where the console is, once it is there.
+    pub fn console(&self, patience: Duration) -> Result<SocketAddr> {
+        let since = Instant::now();
+        while since.elapsed() < patience {
+            let text = std::fs::read_to_string(&self.console_file).unwrap_or_default();
+            if let Ok(address) = text.trim().parse() {
+                return Ok(address);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("the console is not there in time")
     }
 
     /// Its process number, as `/proc` has it.

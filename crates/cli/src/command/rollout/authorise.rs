@@ -7,10 +7,9 @@ use super::show;
 use crate::{
     client::{
         Client, Connect,
-        keys::signing_key,
         time::{moment, span},
     },
-    layout::write,
+    command::envelope::{add_signature, confirm, keep, read_json},
     output::{Failure, json},
 };
 use anyhow::{Context as _, Result};
@@ -117,7 +116,7 @@ pub fn run(args: &Args, as_json: bool) -> Result<()> {
     let headed = args.terms.authorise(digest, &next);
     let mut envelope = Envelope::sign(&payload(&headed), &[]);
     for name in &args.releasers {
-        envelope.add_signature(&signing_key(&args.connect, name)?)?;
+        add_signature(&mut envelope, &args.connect, name)?;
     }
     keep(&args.out, &envelope)?;
     tell(&args.out, &envelope, &headed.body, as_json)
@@ -126,32 +125,13 @@ pub fn run(args: &Args, as_json: bool) -> Result<()> {
 /// Adds a signature.
 pub fn sign_file(args: &SignArgs, as_json: bool) -> Result<()> {
     let (mut envelope, authorisation) = read_file(&args.file)?;
-    let key = signing_key(&args.connect, &args.key)?;
-    if envelope.signers(&[key.public()])?.1 > 0 {
-        return Err(
-            Failure::refused("this key has signed it already", "the other releaser signs with another key").into()
-        );
-    }
+    add_signature(&mut envelope, &args.connect, &args.key)?;
     if !args.yes {
         eprint!("{}", text(&authorisation));
         confirm()?;
     }
-    envelope.add_signature(&key)?;
     keep(&args.file, &envelope)?;
     tell(&args.file, &envelope, &authorisation, as_json)
-}
-
-/// A person signs what was shown; a program has to say that it means it.
-fn confirm() -> Result<()> {
-    use std::io::IsTerminal as _;
-    let refused = |what: &str| Failure::refused(what, "give --yes to sign without being asked");
-    if !std::io::stdin().is_terminal() {
-        return Err(refused("nobody is there to confirm").into());
-    }
-    eprint!("Sign this? [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).context("read the answer")?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(refused("not signed").into()) }
 }
 
 impl Terms {
@@ -204,24 +184,6 @@ pub fn read_file(path: &Path) -> Result<(Envelope, Authorisation)> {
     let headed: Headed<Authorisation> =
         read(&bytes).with_context(|| format!("{} is no authorisation", path.display()))?;
     Ok((envelope, headed.body))
-}
-
-/// Reads JSON; a file that is not there is exit code 4.
-pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path, hint: &str) -> Result<T> {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Failure::not_found(format!("{} is not there", path.display()), hint).into());
-        }
-        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
-    };
-    serde_json::from_slice(&text).with_context(|| format!("{} is not readable", path.display()))
-}
-
-fn keep(path: &Path, envelope: &Envelope) -> Result<()> {
-    let mut text = serde_json::to_vec_pretty(envelope)?;
-    text.push(b'\n');
-    write(path, &text)
 }
 
 fn tell(path: &Path, envelope: &Envelope, authorisation: &Authorisation, as_json: bool) -> Result<()> {

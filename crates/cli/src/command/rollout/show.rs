@@ -28,7 +28,13 @@ pub fn status(view: &RolloutView, now: u64) -> String {
     line("wave", format!("{} ({:?})", view.wave, view.profile.name).to_lowercase());
     line("proven", format!("{} of {} healthy", view.confirmed, view.devices));
     line("exposed", format!("{} now, {} ever, {} at most at a time", view.exposed, view.exposed_ever, view.budget));
-    line("trouble", format!("{} went back or into safe mode, {} silent", view.failed, view.silent));
+    line(
+        "trouble",
+        format!(
+            "{} went back or into safe mode, {} silent, {} gave a permit back",
+            view.failed, view.silent, view.withdrawn
+        ),
+    );
     line("evidence", evidence(view));
     if let Some(bound) = view.bound {
         let confidence = if view.small_fleet_rules { 95 } else { 99 };
@@ -107,6 +113,7 @@ pub fn example(state: &str, confirmed: u64) -> RolloutView {
         confirmed,
         failed: 0,
         silent: 1,
+        withdrawn: 0,
         ln_e: 0.25,
         ln_hold: 2.996,
         ln_halt: 6.908,
@@ -129,7 +136,7 @@ mod tests {
             "1 (demo)",
             "1 of 24 healthy",
             "1 now, 2 ever, 8 at most",
-            "0 went back or into safe mode, 1 silent",
+            "0 went back or into safe mode, 1 silent, 0 gave a permit back",
             "ln E 0.250 (hold at 2.996, halt at 6.908)",
             "below 52.00 % with 95 %",
             "35 % of all",

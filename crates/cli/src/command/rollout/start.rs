@@ -1,11 +1,12 @@
 //! `staffel rollout start`. Must stay out: the terms (`authorise`), and whether they hold (the server says).
 
 use super::{
-    authorise::{self, Terms, read_file, read_json, read_release},
+    authorise::{self, Terms, read_file, read_release},
     show_one,
 };
 use crate::{
     client::{Client, Connect, keys::signing_key},
+    command::envelope::read_json,
     layout::RELEASERS,
     output::Failure,
 };

@@ -157,6 +157,7 @@ async fn check_in(State(server): Server, ConnectInfo(Caller(device)): Peer, body
         _ => None,
     };
     let reply = CheckInReply {
+        probe: None,
         server_ms: now,
         cadence_ms: CADENCE_MS,
         board: script.board.version,
@@ -165,6 +166,8 @@ async fn check_in(State(server): Server, ConnectInfo(Caller(device)): Peer, body
         receipt,
         remedies: Vec::new(),
         outcome_noted: said.outcome.is_some(),
+        inventory_wanted: false,
+        declined_noted: !said.declined.is_empty(),
     };
     script.since += u32::from(said.board == script.board.version);
     script.heard = Some(said);

@@ -1,0 +1,78 @@
+//! A document as one HTML page that needs nothing else: no script, no font, no network. Must stay out: what it says.
+
+use staffel_core::review::{Document, Language, Section, Sentence};
+use std::fmt::Write as _;
+
+const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}\
+sup{color:#555;font-size:.7em}@media print{body{margin:0}}";
+
+/// The page.
+pub fn page(document: &Document) -> String {
+    let (language, note) = match document.language {
+        Language::De => ("de", "Hochgestellt: Einträge des Protokolls, auf denen der Satz beruht."),
+        Language::En => ("en", "Raised numbers: entries of the log that the sentence rests on."),
+    };
+    let title = escaped(&document.title);
+    let mut text = format!(
+        "<!doctype html>\n<html lang=\"{language}\">\n<head><meta charset=\"utf-8\"><title>{title}</title>\
+         <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n\
+         <p><small>{note}</small></p>\n"
+    );
+    for part in &document.sections {
+        section(&mut text, part, 2);
+    }
+    text.push_str("</body>\n</html>\n");
+    text
+}
+
+fn section(text: &mut String, section_: &Section, level: u8) {
+    let level = level.min(6);
+    let _ = writeln!(text, "<h{level}>{}</h{level}>", escaped(&section_.heading));
+    if !section_.sentences.is_empty() {
+        text.push_str("<ul>\n");
+        for sentence in &section_.sentences {
+            let _ = writeln!(text, "<li>{}{}</li>", escaped(&sentence.text), cites(sentence));
+        }
+        text.push_str("</ul>\n");
+    }
+    for below in &section_.sections {
+        section(text, below, level + 1);
+    }
+}
+
+fn cites(sentence: &Sentence) -> String {
+    let numbers: Vec<_> = sentence.cites.iter().map(|position| format!("#{position}")).collect();
+    format!("<sup> {}</sup>", numbers.join(" "))
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_devices_and_people_stay_words() {
+        let sentence = Sentence { text: "<script>alert(\"x\")</script> & more.".into(), cites: vec![7, 12] };
+        let inner = Section { heading: "clinic".into(), sentences: vec![sentence], sections: Vec::new() };
+        let outer = Section { heading: "Wer?".into(), sentences: Vec::new(), sections: vec![inner] };
+        let page = page(&Document { language: Language::De, title: "Ärger".into(), sections: vec![outer] });
+        assert!(
+            page.contains("&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt; &amp; more.<sup> #7 #12</sup>"),
+            "{page}"
+        );
+        assert!(page.contains("<html lang=\"de\">") && page.contains("<h3>clinic</h3>") && !page.contains("<script"));
+    }
+}

@@ -1,0 +1,178 @@
+//! People are told: an e-mail, a fax page and a letter through the real press into the spool; who answered stands in the report,
+//! as a PDF that cites the log; and what is personal can be erased.
+
+use crate::fleet::{Fleet, has_tool, press, show};
+use serde_json::{Value, json};
+use staffel_cli::lab::Options;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const DESK: &str = r#"
+mail_from = "Musterhaus <dienst@musterhaus.example>"
+
+[letterhead]
+short_name = "Musterhaus"
+signature_de = "Jürgen Weiß"
+signature_en = "Jürgen Weiß"
+answer_address = "https://status.example/c/"
+
+[letterhead.sender]
+name = "Musterhaus Kassensoftware GmbH"
+address = ["Lange Straße 12", "70173 Stuttgart"]
+phone = "0711 555 01 99"
+"#;
+
+const SITES: &str =
+    "customer,site,address\nclinic,mailed,\nclinic,faxed,\nclinic,posted,\"Größe-Weg 3, 01099 Dresden\"\n";
+
+const CONTACTS: &str = "customer,site,channel,address,name
+clinic,mailed,email,aenne@kunde.example,
+clinic,faxed,fax,0351 555 77 01,
+clinic,posted,letter,\"Löwen-Apotheke, Größe-Weg 3, 01099 Dresden\",
+";
+
+/// What poppler reads in a PDF; none if poppler is missing.
+fn text_of(pdf: &Path) -> Option<String> {
+    if !has_tool("a_notice_goes_out_on_paper_and_the_report_says_who_was_told", "pdftotext") {
+        return None;
+    }
+    let out = Command::new("pdftotext").arg("-layout").arg(pdf).arg("-").output().expect("pdftotext runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    Some(String::from_utf8(out.stdout).expect("UTF-8"))
+}
+
+/// The text with each run of white space as one space: lines break where the paper ends.
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn write(fleet: &Fleet, name: &str, text: &str) -> String {
+    let path = fleet.lab.folder.join(name);
+    std::fs::write(&path, text).expect("written");
+    path.to_string_lossy().into_owned()
+}
+
+fn code(sheet: &Value, site: &str) -> String {
+    let all = sheet["recipients"].as_array().expect("a list");
+    let one = all.iter().find(|one| one["site"] == site).expect("a recipient");
+    one["code"].as_str().expect("a code").to_string()
+}
+
+#[test]
+fn a_notice_goes_out_on_paper_and_the_report_says_who_was_told() {
+    let mut fleet = Fleet::new(1, Options::default());
+    fleet.lab.stop_server();
+    std::fs::write(fleet.lab.layout.notices_file(), DESK).expect("written");
+    fleet.lab.start_server().expect("the server starts");
+    fleet.wait("the machine", |lab| Ok(lab.client()?.status()?.alive == 1));
+    let import = |kind: &str, text: &str| {
+        let path = write(&fleet, kind, text);
+        fleet.lab.staffel_ok(&["import", kind, &path]).expect("a good file");
+    };
+    import("customers", "customer,name,language\nclinic,Löwen-Apotheke,de\n");
+    import("sites", SITES);
+    import("contacts", CONTACTS);
+    fleet.json(&["incident", "open", "--device", "pc-1", "--why", "die Kasse startet nicht"]);
+
+    // Without the press nothing is printed, and it is said what to do.
+    let pdf = fleet.lab.folder.join("report.pdf").to_string_lossy().into_owned();
+    let (code_, error) = fleet.refusal(&["report", "incident", "1", "--format", "pdf", "--out", &pdf]);
+    assert_eq!(code_, Some(1), "{error}");
+    assert!(error.contains("staffel-press is missing") && error.contains("./dev build"), "{error}");
+    let (code_, error) = fleet.refusal(&["report", "incident", "1", "--format", "pdf"]);
+    assert_eq!(code_, Some(2), "{error}");
+    std::fs::copy(press(), fleet.lab.folder.join("bin/staffel-press")).expect("copied");
+
+    let time = json!({ "time": "2026-11-22T06:10+01:00" });
+    let text = |words: &str| json!({ "text": words });
+    let values = json!({
+        "all": { "since": time, "next_update": time },
+        "de": {
+            "problem": text("Kassenplätze starten nicht"), "affected": text("alle Kassen"),
+            "known": text("Ein Update war fehlerhaft."), "do_now": text("Bitte nichts ausschalten."),
+        },
+    });
+    let values = write(&fleet, "values.json", &values.to_string());
+    let sites = ["--site", "clinic/mailed", "--site", "clinic/faxed", "--site", "clinic/posted"];
+    let send = ["notice", "send", "first-information", &values, "--incident", "1"];
+    let sheet = fleet.json(&[&send[..], &sites[..]].concat());
+    assert_eq!(sheet["notice"]["recipients"], 3, "{sheet}");
+    fleet.wait("everything to leave", |_| {
+        let sheet = fleet.json(&["notice", "show", "1"]);
+        let sent = |one: &Value| one["next"].as_str().is_some_and(|next| next.starts_with("waits for an answer"));
+        Ok(sheet["recipients"].as_array().is_some_and(|all| all.iter().all(sent)))
+    });
+    let spool = fleet.lab.layout.server_dir().join("spool");
+    let spooled = |channel: &str, ending: &str| -> PathBuf {
+        let files = std::fs::read_dir(spool.join(channel)).expect("a spool folder").flatten();
+        let mut files = files.map(|file| file.path()).filter(|file| file.to_string_lossy().ends_with(ending));
+        files.next().unwrap_or_else(|| panic!("nothing ends with {ending} in {channel}"))
+    };
+    let mail = std::fs::read_to_string(spooled("email", ".eml")).expect("a mail");
+    assert!(mail.contains("aenne@kunde.example"), "{mail}");
+    for (channel, ending, site) in [("fax", ".fax.pdf", "faxed"), ("letter", ".letter.pdf", "posted")] {
+        let Some(text) = text_of(&spooled(channel, ending)) else { continue };
+        for part in ["Kassenplätze starten nicht", "0711 555 01 99", code(&sheet, site).as_str()] {
+            assert!(flat(&text).contains(part), "{part} is not on the {channel}: {text}");
+        }
+    }
+    fleet.lab.staffel_ok(&["notice", "ack", &code(&sheet, "faxed")]).expect("noted");
+
+    // The review and the dossier, in the customer's language, on paper.
+    let folder = fleet.lab.folder.join("dossiers").to_string_lossy().into_owned();
+    fleet
+        .lab
+        .staffel_ok(&["report", "incident", "1", "--format", "pdf", "--out", &pdf, "--dossiers", &folder])
+        .expect("printed");
+    let review = fleet.json(&["report", "incident", "1"]);
+    let entries = review["entries"].as_array().expect("a list");
+    let kinds: Vec<&str> = entries.iter().filter_map(|entry| entry["kind"].as_str()).collect();
+    for kind in ["recovery.incident-opened", "notice.drawn", "notice.ended", "notice.acknowledged"] {
+        assert!(kinds.contains(&kind), "{kind} is not cited: {kinds:?}");
+    }
+    for (file, own) in
+        [(PathBuf::from(&pdf), "nicht erreicht"), (Path::new(&folder).join("dossier-clinic.pdf"), "Dossier clinic")]
+    {
+        assert!(std::fs::metadata(&file).expect("it was written").len() > 10_000);
+        let Some(text) = text_of(&file) else { continue };
+        let flat = flat(&text);
+        let parts = [
+            own,
+            "übergeben",
+            "bestätigt am",
+            "Rückruf mit Code",
+            "ging über Fax",
+            "Musterhaus",
+            "Ursache",
+            "notice.acknowledged",
+        ];
+        for part in parts {
+            assert!(flat.contains(part), "{part} is missing in {}: {text}", file.display());
+        }
+        let drawn = entries.iter().find(|entry| entry["kind"] == "notice.drawn").expect("it is cited");
+        let number = drawn["position"].to_string();
+        assert!(flat.contains(&format!("[{number}")) || flat.contains(&format!(", {number}")), "{number} in {text}");
+        assert!(flat.contains(&drawn["hash"].as_str().expect("a hash")[..32]), "{text}");
+    }
+    let before = review["log_size"].as_u64().expect("a number");
+    show("report", format!("{} sentences' entries, {before} entries in the log", entries.len()));
+
+    // The addresses go, and the log still verifies, also after a restart.
+    fleet.lab.staffel_ok(&["notice", "erase", "1", "--why", "the customer asked"]).expect("erased");
+    let (code_, _) = fleet.refusal(&["notice", "erase", "1", "--why", "the customer asked"]);
+    assert_eq!(code_, Some(3), "once");
+    fleet.lab.staffel_ok(&["case", "note", "1", "Frau Dr. Größe ruft zurück"]).expect("noted");
+    let history = fleet.json(&["case", "show", "1"])["history"].clone();
+    let history = history.as_array().expect("a list");
+    let noted =
+        history.iter().find(|entry| entry["kind"] == "recovery.noted").expect("the note")["position"].to_string();
+    fleet.lab.staffel_ok(&["case", "erase", "1", &noted, "--why", "it names a person"]).expect("erased");
+    fleet.lab.kill_server();
+    fleet.lab.start_server().expect("the server starts");
+    assert!(!fleet.json(&["case", "show", "1"]).to_string().contains("Größe"));
+    assert!(!fleet.json(&["notice", "call-list", "1"]).to_string().contains("0351"));
+    assert_eq!(fleet.json(&["notice", "show", "1"])["notice"]["acknowledged"], 1, "what was said stays");
+    assert!(fleet.log_is_sound() > before);
+}
