@@ -38,6 +38,18 @@ pub enum ComponentKind {
     Package,
 }
 
+impl ComponentKind {
+    /// The word for files and for programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            ComponentKind::KernelModule => "kernel-module",
+            ComponentKind::SelfUpdater => "self-updater",
+            ComponentKind::Service => "service",
+            ComponentKind::Package => "package",
+        }
+    }
+}
+
 /// One file of a component.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileHash {
@@ -60,17 +72,30 @@ pub struct Component {
     pub files: Vec<FileHash>,
 }
 
-/// Digest of an inventory: SHA-256 over its components in order, one line of JSON-like fields each. Agent and server
-/// compute it alike; the order of the list does not matter.
+/// Digest of an inventory: SHA-256 over its components in order, each number as 8 bytes (little endian), each text after
+/// its length, so that no field can run into the next one. Agent and server compute it alike; the order of the list does
+/// not matter.
 pub fn digest(components: &[Component]) -> Digest {
     let mut sorted: Vec<&Component> = components.iter().collect();
     sorted.sort();
-    let mut text = String::from("staffel/inventory/v1\n");
-    for component in sorted {
-        // Debug quotes every text, so that no field can run into the next one.
-        text.push_str(&format!("{component:?}\n"));
+    let mut bytes = b"staffel/inventory/v2\n".to_vec();
+    let number = |bytes: &mut Vec<u8>, number: usize| bytes.extend((number as u64).to_le_bytes());
+    let text = |bytes: &mut Vec<u8>, text: &str| {
+        number(bytes, text.len());
+        bytes.extend(text.as_bytes());
+    };
+    for Component { kind, name, version, supplier, files } in sorted {
+        text(&mut bytes, kind.word());
+        for field in [name, version, supplier] {
+            text(&mut bytes, field);
+        }
+        number(&mut bytes, files.len());
+        for FileHash { path, sha256 } in files {
+            text(&mut bytes, path);
+            text(&mut bytes, &sha256.to_string());
+        }
     }
-    Digest::of(text.as_bytes())
+    Digest::of(&bytes)
 }
 
 #[derive(Clone, Debug)]
@@ -145,6 +170,11 @@ impl Inventories {
         self.components.push(component.clone());
         self.numbers.insert(component.clone(), number);
         number
+    }
+
+    /// True if nobody got anything within the window.
+    pub fn has_no_arrivals(&self) -> bool {
+        self.arrivals.is_empty()
     }
 
     /// A device has this set from now on. What it did not have before are arrivals; its first set is none. A set that

@@ -108,6 +108,10 @@ impl Engine {
         state.restarts.forget(now);
         let devices = state.fleet.devices.len() as u64;
         let noted = |suspect: &Suspect| state.suspects.iter().any(|n| n.suspect.component == suspect.component);
+        // Without an arrival there is nobody to suspect, and no reason to look at the whole fleet.
+        if state.foreign.has_no_arrivals() {
+            return;
+        }
         let suspects = state.foreign.suspects(&state.troubled(now), devices);
         for suspect in suspects.into_iter().filter(|suspect| !noted(suspect)).collect::<Vec<_>>() {
             let Component { name, version, .. } = &suspect.component;
