@@ -74,6 +74,29 @@ impl Connect {
     }
 }
 
+/// Most things asked for in one page.
+const PAGE: usize = 1_000;
+
+/// The first `limit` things, page by page, and whether there are more. `page` asks for at most so many, beginning where
+/// the page before said.
+pub fn pages<T, P>(
+    limit: u32,
+    mut page: impl FnMut(u32, Option<P>) -> Result<(Vec<T>, Option<P>)>,
+) -> Result<(Vec<T>, bool)> {
+    let limit = limit as usize;
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let (things, next) = page((limit - all.len()).clamp(1, PAGE) as u32, after)?;
+        all.extend(things);
+        if next.is_none() || all.len() >= limit {
+            let more = next.is_some() || all.len() > limit;
+            all.truncate(limit);
+            return Ok((all, more));
+        }
+        after = next;
+    }
+}
+
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.is_empty())
 }

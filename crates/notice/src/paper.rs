@@ -169,7 +169,8 @@ fn answer_words(language: Language) -> (&'static str, &'static str) {
     }
 }
 
-fn escape(text: &str) -> String {
+/// Words as HTML shows them, in text and in attributes.
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

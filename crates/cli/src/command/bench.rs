@@ -36,6 +36,15 @@ pub fn run(command: &Command, as_json: bool) -> Result<()> {
     }
 }
 
+/// What its figures are worth.
+fn how_built() -> &'static str {
+    if cfg!(debug_assertions) {
+        "built for debugging: build with --release for figures that count"
+    } else {
+        "built for release"
+    }
+}
+
 /// One measured figure.
 #[derive(Debug, Serialize)]
 struct Figure {

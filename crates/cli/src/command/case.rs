@@ -3,7 +3,7 @@
 
 use crate::{
     client::{
-        Client, Connect,
+        Client, Connect, pages,
         time::{clock, moment, now_ms, span},
     },
     output::{json, table},
@@ -12,9 +12,6 @@ use anyhow::{Context as _, Result};
 use staffel_core::recovery::{Channel, Contact, State};
 use staffel_server::api::{CallListEntry, CaseQuery, CaseView, CaseWord, EraseNote};
 use std::fmt::Write as _;
-
-/// Cases asked for at once.
-const PAGE: u32 = 1_000;
 
 /// Subcommands of `staffel case`.
 #[derive(clap::Subcommand)]
@@ -223,7 +220,7 @@ pub fn run(command: &Command, as_json: bool) -> Result<()> {
 
 fn ls(list: &List, as_json: bool) -> Result<()> {
     let client = Client::from(&list.connect)?;
-    let mut query = CaseQuery {
+    let query = CaseQuery {
         incident: list.incident,
         tenant: list.tenant.clone(),
         site: list.site.clone(),
@@ -231,19 +228,10 @@ fn ls(list: &List, as_json: bool) -> Result<()> {
         owner: list.owner.clone(),
         ..CaseQuery::default()
     };
-    let limit = list.limit as usize;
-    let mut cases: Vec<CaseView> = Vec::new();
-    let more = loop {
-        let missing = u32::try_from(limit - cases.len()).unwrap_or(PAGE);
-        query.limit = Some(missing.clamp(1, PAGE));
-        let page = client.cases(&query)?;
-        cases.extend(page.cases);
-        query.after = page.next;
-        if page.next.is_none() || cases.len() >= limit {
-            break page.next.is_some() || cases.len() > limit;
-        }
-    };
-    cases.truncate(limit);
+    let (cases, more) = pages(list.limit, |limit, after| {
+        let page = client.cases(&CaseQuery { limit: Some(limit), after, ..query.clone() })?;
+        Ok((page.cases, page.next))
+    })?;
     if as_json {
         return json(&cases);
     }

@@ -3,16 +3,13 @@
 
 use crate::{
     client::{
-        Client, Connect,
+        Client, Connect, pages,
         time::{moment, now_ms, span},
     },
     output::{json, table},
 };
 use anyhow::Result;
 use staffel_server::api::{DeviceQuery, DeviceView, DeviceWhy, DeviceWhyRollout, RemedyView, TokenRequest, Word};
-
-/// Devices asked for at once.
-const PAGE: u32 = 1_000;
 
 /// Subcommands of `staffel device`.
 #[derive(clap::Subcommand)]
@@ -135,26 +132,17 @@ fn word(said: &Said, verb: &str, as_json: bool) -> Result<()> {
 
 fn ls(list: &List, as_json: bool) -> Result<()> {
     let client = Client::from(&list.connect)?;
-    let mut query = DeviceQuery {
+    let query = DeviceQuery {
         tenant: list.tenant.clone(),
         site: list.site.clone(),
         presence: list.presence.clone(),
         text: list.text.clone(),
         ..DeviceQuery::default()
     };
-    let limit = list.limit as usize;
-    let mut devices: Vec<DeviceView> = Vec::new();
-    let more = loop {
-        let missing = u32::try_from(limit - devices.len()).unwrap_or(PAGE);
-        query.limit = Some(missing.clamp(1, PAGE));
-        let page = client.devices(&query)?;
-        devices.extend(page.devices);
-        query.after = page.next;
-        if page.next.is_none() || devices.len() >= limit {
-            break page.next.is_some() || devices.len() > limit;
-        }
-    };
-    devices.truncate(limit);
+    let (devices, more) = pages(list.limit, |limit, after| {
+        let page = client.devices(&DeviceQuery { limit: Some(limit), after, ..query.clone() })?;
+        Ok((page.devices, page.next))
+    })?;
     if as_json {
         return json(&devices);
     }

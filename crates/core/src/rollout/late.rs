@@ -10,13 +10,13 @@ use super::{
 };
 use crate::{
     conditions::Reach,
-    evidence::{Arm, PairCounts},
+    evidence::Arm,
     fleet::{DeviceIndex, Fleet},
     ids::Position,
     policy::EVERYBODY,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// The turn of units that joined after the start.
 const LATE: u8 = 2;
@@ -127,19 +127,7 @@ impl Rollout {
     fn admit(&mut self, fleet: &Fleet, device: DeviceIndex) -> UnitIndex {
         let unit = self.units.len() as UnitIndex;
         if self.cells.last().is_none_or(|cell| cell.turn != LATE) {
-            self.cells.push(Cell {
-                turn: LATE,
-                ring: EVERYBODY,
-                stratum: 0,
-                kinds: BTreeSet::new(),
-                first: unit,
-                end: unit,
-                cursor: unit,
-                passed: BTreeMap::new(),
-                pairs: PairCounts::new(),
-                eligible_to: None,
-                candidate_to: None,
-            });
+            self.cells.push(Cell::new(LATE, EVERYBODY, 0, unit));
         }
         let (cell, first_member) = (self.cells.len() as u32 - 1, self.members.len() as u32);
         let position = self.position_of(fleet, device);

@@ -4,12 +4,11 @@
 use super::{CONTROLS, CONTROLS_PER_STRATUM, Cell, Rollout, UnitIndex, UnitRow};
 use crate::{
     conditions::{Authorisation, Unit},
-    evidence::{Dimension, PairCounts},
+    evidence::Dimension,
     fleet::{DeviceIndex, Fleet},
     ids::Position,
     policy::EVERYBODY,
 };
-use std::collections::{BTreeMap, BTreeSet};
 
 impl Rollout {
     /// The first wave and its controls begin to prepare and to poll, so that it finds them.
@@ -32,19 +31,7 @@ impl Rollout {
             let stratum = if self.small { 0 } else { key.stratum };
             let differs = |cell: &Cell| (cell.turn, cell.ring, cell.stratum) != (key.turn, key.ring, stratum);
             if self.cells.last().is_none_or(differs) {
-                self.cells.push(Cell {
-                    turn: key.turn,
-                    ring: key.ring,
-                    stratum,
-                    kinds: BTreeSet::new(),
-                    first: unit,
-                    end: unit,
-                    cursor: unit,
-                    passed: BTreeMap::new(),
-                    pairs: PairCounts::new(),
-                    eligible_to: None,
-                    candidate_to: None,
-                });
+                self.cells.push(Cell::new(key.turn, key.ring, stratum, unit));
             }
             let index = self.cells.len() - 1;
             let cell = &mut self.cells[index];

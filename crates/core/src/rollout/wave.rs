@@ -320,6 +320,23 @@ impl Rollout {
 }
 
 impl Cell {
+    /// Without units, before `first`.
+    pub(super) fn new(turn: u8, ring: u8, stratum: u32, first: UnitIndex) -> Self {
+        Cell {
+            turn,
+            ring,
+            stratum,
+            kinds: BTreeSet::new(),
+            first,
+            end: first,
+            cursor: first,
+            passed: BTreeMap::new(),
+            pairs: PairCounts::new(),
+            eligible_to: None,
+            candidate_to: None,
+        }
+    }
+
     /// Cells of one group are drawn from together.
     fn group(&self) -> (u8, u8) {
         (self.turn, if self.turn == 0 { 0 } else { self.ring })

@@ -467,7 +467,7 @@ fn rebuild(log: &SqliteLog, limits: &Limits) -> Result<(State, u64), StoreError>
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -2,7 +2,7 @@
 //! load generator on the same processors. Must stay out: shortcuts in the server; only its rate limits are lifted.
 
 use super::{
-    Figure, Goal,
+    Figure, Goal, how_built,
     http::{Connection, post},
     memory::init_args,
     percentile,
@@ -97,12 +97,7 @@ pub fn run(args: &Args, as_json: bool) -> Result<()> {
             args.devices
         ),
         "the server is a process of its own; its rate limits are lifted, everything else is as it ships".into(),
-        if cfg!(debug_assertions) {
-            "built for debugging: build with --release for figures that count"
-        } else {
-            "built for release"
-        }
-        .into(),
+        how_built().into(),
     ];
     report(&figures, &remarks, as_json)
 }

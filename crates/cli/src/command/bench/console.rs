@@ -2,7 +2,7 @@
 //! page takes to show a change. Must stay out: shortcuts in the server; it is the real one, as a process of its own.
 
 use super::{
-    Figure, Goal,
+    Figure, Goal, how_built,
     memory::{init_args, write_fleet, write_rollout},
     percentile,
     process::Server,
@@ -90,12 +90,7 @@ pub fn run(args: &Args, as_json: bool) -> Result<()> {
         ),
         "searches in turn: one name, part of a name, nobody, a site, a release, a state".into(),
         "a change: an operator's request, until an open page was told and has fetched itself again".into(),
-        if cfg!(debug_assertions) {
-            "built for debugging: build with --release for figures that count"
-        } else {
-            "built for release"
-        }
-        .into(),
+        how_built().into(),
     ];
     report(&figures, &remarks, as_json)
 }

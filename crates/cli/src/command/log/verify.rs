@@ -7,6 +7,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use serde_json::json;
+use staffel_server::engine::chain;
 use staffel_store::{CheckpointKeys, LogKey, Report, StoreError, WitnessKey, verify_file};
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -129,16 +130,6 @@ fn text(report: &Report, with_keys: bool) -> String {
         line("", format!("and {} more", report.problem_count - listed));
     }
     line("verdict", if report.is_sound() { "the log verifies" } else { "the log does NOT verify" }.into());
-    text
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = write!(text, ": {cause}");
-        source = cause.source();
-    }
     text
 }
 

@@ -1,6 +1,7 @@
 //! A document as one HTML page that needs nothing else: no script, no font, no network. Must stay out: what it says.
 
 use staffel_core::review::{Document, Language, Section, Sentence};
+use staffel_notice::paper::escape;
 use std::fmt::Write as _;
 
 const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}\
@@ -12,7 +13,7 @@ pub fn page(document: &Document) -> String {
         Language::De => ("de", "Hochgestellt: Einträge des Protokolls, auf denen der Satz beruht."),
         Language::En => ("en", "Raised numbers: entries of the log that the sentence rests on."),
     };
-    let title = escaped(&document.title);
+    let title = escape(&document.title);
     let mut text = format!(
         "<!doctype html>\n<html lang=\"{language}\">\n<head><meta charset=\"utf-8\"><title>{title}</title>\
          <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n\
@@ -27,11 +28,11 @@ pub fn page(document: &Document) -> String {
 
 fn section(text: &mut String, section_: &Section, level: u8) {
     let level = level.min(6);
-    let _ = writeln!(text, "<h{level}>{}</h{level}>", escaped(&section_.heading));
+    let _ = writeln!(text, "<h{level}>{}</h{level}>", escape(&section_.heading));
     if !section_.sentences.is_empty() {
         text.push_str("<ul>\n");
         for sentence in &section_.sentences {
-            let _ = writeln!(text, "<li>{}{}</li>", escaped(&sentence.text), cites(sentence));
+            let _ = writeln!(text, "<li>{}{}</li>", escape(&sentence.text), cites(sentence));
         }
         text.push_str("</ul>\n");
     }
@@ -43,20 +44,6 @@ fn section(text: &mut String, section_: &Section, level: u8) {
 fn cites(sentence: &Sentence) -> String {
     let numbers: Vec<_> = sentence.cites.iter().map(|position| format!("#{position}")).collect();
     format!("<sup> {}</sup>", numbers.join(" "))
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
