@@ -44,6 +44,8 @@ pub struct Judge {
     verifier: Verifier,
     keyrings: Vec<Envelope>,
     board: Board,
+    /// The largest checkpoint of an earlier board, while the server shows a smaller one and was not told.
+    pub checkpoint_ahead: Option<String>,
     policy: Option<Envelope>,
     /// Sequence of the policy at hand; 0 without one.
     pub policy_sequence: u64,
@@ -53,6 +55,13 @@ pub struct Judge {
     /// Halts and returns of them that the guard was told of since this program started.
     told: BTreeSet<Digest>,
     saved: Memory,
+}
+
+/// Entries of the log that a board shows: the second line of its checkpoint (c2sp.org/tlog-checkpoint). Not verified:
+/// the server checks its own signature before it believes a device.
+fn log_size(board: &Board) -> u64 {
+    let size = board.checkpoint.as_deref().and_then(|note| note.lines().nth(1)?.parse().ok());
+    size.unwrap_or(0)
 }
 
 /// What a new board brought.
@@ -85,6 +94,7 @@ impl Judge {
             verifier,
             keyrings,
             board: Board::default(),
+            checkpoint_ahead: None,
             policy: None,
             policy_sequence: 0,
             statements: BTreeMap::new(),
@@ -159,6 +169,9 @@ impl Judge {
             directory::write_json(&self.directory.keyrings(), &self.keyrings)?;
         }
         self.take_halts(&board, &mut news);
+        if log_size(&board) < log_size(&self.board) {
+            self.checkpoint_ahead.clone_from(&self.board.checkpoint);
+        }
         self.board = board;
         Ok(news)
     }

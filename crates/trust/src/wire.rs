@@ -133,6 +133,9 @@ pub struct CheckIn {
     /// Release name to the digest that runs; absent in safe mode.
     #[serde(default)]
     pub running: BTreeMap<String, Digest>,
+    /// Nothing of what runs is on trial: all of it was committed.
+    #[serde(default)]
+    pub settled: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumer: Option<Digest>,
     /// Sent at the first check-in of a boot.
@@ -157,6 +160,10 @@ pub struct CheckIn {
     /// Version of the board that the device has.
     #[serde(default)]
     pub board: u64,
+    /// A checkpoint of the log (signed note) that the server showed before and that is larger than the one it shows now:
+    /// its log is an old one. Sent until it is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_ahead: Option<String>,
     /// The answer to [`CheckInReply::probe`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probed: Option<Probed>,

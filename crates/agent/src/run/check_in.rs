@@ -49,6 +49,7 @@ impl Agent {
             boot_id: self.boot_id.clone(),
             mode,
             running: self.state.running.clone(),
+            settled: self.guard.as_ref().is_some_and(|guard| guard.trial.is_none()),
             consumer: self.guard.as_ref().map(|guard| guard.consumer),
             attributes: (!self.attributes_sent).then(|| self.enrolment.attributes.clone()),
             ready: asked.ready.clone().map(|(change, nonce)| Ready {
@@ -70,6 +71,7 @@ impl Agent {
             why: (self.why_sent.as_ref() != Some(&why)).then_some(why),
             inventory: self.foreign.unsent(),
             board: self.judge.board_version(),
+            checkpoint_ahead: self.judge.checkpoint_ahead.clone(),
             probed: self.probed.clone(),
         };
         let policy = self.policy_asked.unwrap_or(self.judge.policy_sequence);
@@ -152,6 +154,8 @@ impl Agent {
     /// Board and policy first: permit and receipt are judged by the newest that there is.
     fn take_answer(&mut self, asked: Ask, answer: Answer) {
         let Answer { reply, board, policy } = answer;
+        // It stood in the check-in that this answers.
+        self.judge.checkpoint_ahead = None;
         match board {
             Some(Ok(board)) => self.take_board(board),
             Some(Err(error)) => self.problem("board", Some(chain(&error))),

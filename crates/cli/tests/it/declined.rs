@@ -5,7 +5,7 @@ use crate::{
     fleet::{Fleet, show},
     lying::{guard::Guard, now_ms},
 };
-use staffel_cli::lab::{Options, release_folder};
+use staffel_cli::lab::Options;
 use staffel_core::policy::CustomerPolicy;
 use staffel_server::engine::record::Record;
 use staffel_statement::{
@@ -13,18 +13,10 @@ use staffel_statement::{
     guard::{Command, Reply},
     predicate::{Headed, Header, TenantPolicy, sign},
 };
-use std::path::PathBuf;
 
 const AT_ONCE: [(u64, u32); 1] = [(0, 100)];
 /// The machine whose guard knows better.
 const SHY: usize = 1;
-
-fn rules(fleet: &Fleet) -> PathBuf {
-    let source = fleet.lab.folder.join("rules-1");
-    let description = "name = \"rules\"\nversion = \"1\"\nsequence = 1\nkind = \"content\"\nstate = \"none\"\n";
-    release_folder(&source, description, &[("rules.conf", b"a = 1\n")]).expect("a release folder");
-    source
-}
 
 /// The customer's freeze reaches the guard of one machine before server and agent know of it.
 fn freeze_behind_the_servers_back(fleet: &Fleet) {
@@ -41,7 +33,7 @@ fn freeze_behind_the_servers_back(fleet: &Fleet) {
 fn a_permit_that_a_device_may_not_use_comes_back_and_halts_nobody() {
     let mut fleet = Fleet::new(3, Options::default());
     freeze_behind_the_servers_back(&fleet);
-    let id = fleet.ship(&rules(&fleet), &AT_ONCE);
+    let id = fleet.ship(&fleet.rules(1), &AT_ONCE);
     fleet.wait("the permit to come back and the others to be through", |lab| {
         let view = lab.client()?.rollout(id)?;
         assert!(!matches!(view.state.as_str(), "halted" | "held"), "a false alarm: {view:?}");

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use staffel_agent::{directory::Directory, status::AgentStatus};
-use staffel_cli::lab::{Lab, Options, Programs, Spec};
+use staffel_cli::lab::{Lab, Options, Programs, Spec, release_folder};
 use staffel_core::{
     conditions::{Authorisation, Unit},
     ids::{Digest, Share},
@@ -20,14 +20,14 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
 /// Longest wait for anything: a busy machine is no failure.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Fleets that run at the same time. Each is a dozen processes a machine; more would only starve one another.
 const FLEETS: usize = 2;
@@ -120,11 +120,29 @@ pub fn show(name: &str, value: impl std::fmt::Display) {
     eprintln!("SHOW {name}: {value}");
 }
 
-/// A port that nobody has at the moment.
-pub fn free_port() -> u16 {
-    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    socket.local_addr().expect("an address").port()
-}
+/// Shell that kills every process of a machine of the fleet; the gate's machine has no such trigger.
+pub const PANIC: &str = "trigger=\"$1/../../../sysrq-trigger\"; [ -e \"$trigger\" ] && echo c > \"$trigger\"";
+
+const COUNTER: &str = "
+name = \"counter\"
+version = \"VERSION\"
+sequence = VERSION
+[service]
+exec = [\"./bin/counter\", \"{state}\"]
+[[probes]]
+probe = \"process\"
+[[probes]]
+probe = \"command\"
+exec = [\"./bin/check\", \"{state}\"]
+";
+const COUNTS: &str = "#!/bin/sh
+TROUBLE
+n=0
+while :; do n=$((n+1)); echo \"version VERSION, beat $n\" > \"$1/next\"; mv \"$1/next\" \"$1/beat\"; sleep 0.5; done
+";
+const IS_COUNTING: &str = "#!/bin/sh
+grep -q 'version VERSION' \"$1/beat\"
+";
 
 /// A laboratory in a folder of its own, with `count` machines of one customer that have all checked in.
 pub struct Fleet {
@@ -179,6 +197,28 @@ impl Fleet {
             add(machine.folder.join("guard/logs/agent.log"), 12);
         }
         text
+    }
+
+    /// The folder of a release that counts in its state's folder, and whose probes look there. `trouble`: empty, or shell
+    /// that runs before it, with that folder as `$1`.
+    pub fn counter(&self, version: u64, trouble: &str) -> PathBuf {
+        let source = self.lab.folder.join(format!("counter-{version}"));
+        let fill = |text: &str| text.replace("VERSION", &version.to_string()).replace("TROUBLE", trouble);
+        let (counts, check) = (fill(COUNTS), fill(IS_COUNTING));
+        let files = [("bin/counter", counts.as_bytes()), ("bin/check", check.as_bytes())];
+        release_folder(&source, &fill(COUNTER), &files).expect("a release folder");
+        source
+    }
+
+    /// The folder of a release of content without state.
+    pub fn rules(&self, version: u64) -> PathBuf {
+        let source = self.lab.folder.join(format!("rules-{version}"));
+        let description = format!(
+            "name = \"rules\"\nversion = \"{version}\"\nsequence = {version}\nkind = \"content\"\nstate = \"none\"\n"
+        );
+        let rules = format!("a = {version}\n");
+        release_folder(&source, &description, &[("rules.conf", rules.as_bytes())]).expect("a release folder");
+        source
     }
 
     /// What a command prints with `--json`.

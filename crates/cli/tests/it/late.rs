@@ -2,28 +2,17 @@
 //! is back, one that joins late gets what is completed, and a release that repairs reaches the hurt before all others.
 
 use crate::fleet::{Fleet, show};
-use staffel_cli::lab::{Options, Spec, release_folder};
+use staffel_cli::lab::{Options, Spec};
 use staffel_core::{evidence::Arm, ids::DeviceId, rollout::Event};
 use staffel_server::engine::record::Record;
-use std::path::PathBuf;
 
 const AT_ONCE: [(u64, u32); 1] = [(0, 100)];
-
-fn rules(fleet: &Fleet, version: u64) -> PathBuf {
-    let source = fleet.lab.folder.join(format!("rules-{version}"));
-    let description = format!(
-        "name = \"rules\"\nversion = \"{version}\"\nsequence = {version}\nkind = \"content\"\nstate = \"none\"\n"
-    );
-    release_folder(&source, &description, &[("rules.conf", format!("a = {version}\n").as_bytes())])
-        .expect("a release folder");
-    source
-}
 
 #[test]
 fn a_machine_that_is_off_is_left_out_by_name_and_brought_up_to_date_like_one_that_joins_late() {
     let mut fleet = Fleet::new(3, Options::default());
     fleet.lab.switch_off(2);
-    let id = fleet.ship(&rules(&fleet, 1), &AT_ONCE);
+    let id = fleet.ship(&fleet.rules(1), &AT_ONCE);
     let view = fleet.ended(id);
     assert_eq!((view.state.as_str(), view.confirmed, view.exposed), ("completed", 2, 0), "{view:?}");
     assert!(view.why.contains("left out: 1 not heard lately: clinic/ward-b/pc-3"), "{}", view.why);
@@ -49,19 +38,8 @@ fn a_machine_that_is_off_is_left_out_by_name_and_brought_up_to_date_like_one_tha
     fleet.log_is_sound();
 }
 
-/// A service that ends at once in `bad` versions.
-fn counter(fleet: &Fleet, version: u64, bad: bool) -> PathBuf {
-    let source = fleet.lab.folder.join(format!("counter-{version}"));
-    let description = format!(
-        "name = \"counter\"\nversion = \"{version}\"\nsequence = {version}\n[service]\n\
-         exec = [\"./bin/counter\", \"{{state}}\"]\n[[probes]]\nprobe = \"process\"\n"
-    );
-    // What breaks it is on the machines and not on the gate's.
-    let fails = if bad { "[ -e \"$1/../../../breaks\" ] && exit 1\n" } else { "" };
-    let script = format!("#!/bin/sh\n{fails}while :; do sleep 0.2; done\n");
-    release_folder(&source, &description, &[("bin/counter", script.as_bytes())]).expect("a release folder");
-    source
-}
+/// Ends a service at once; what breaks it is on the machines and not on the gate's.
+const ENDS: &str = "[ -e \"$1/../../../breaks\" ] && exit 1";
 
 #[test]
 fn a_release_that_repairs_reaches_the_hurt_device_first() {
@@ -69,13 +47,13 @@ fn a_release_that_repairs_reaches_the_hurt_device_first() {
     for machine in &fleet.lab.machines {
         std::fs::write(machine.folder.join("breaks"), "").expect("written");
     }
-    let view = fleet.ended(fleet.ship(&counter(&fleet, 1, false), &AT_ONCE));
+    let view = fleet.ended(fleet.ship(&fleet.counter(1, ""), &AT_ONCE));
     assert_eq!((view.state.as_str(), view.confirmed), ("completed", 4), "{view:?}");
-    let bad = fleet.ship(&counter(&fleet, 2, true), &AT_ONCE);
+    let bad = fleet.ship(&fleet.counter(2, ENDS), &AT_ONCE);
     let view = fleet.ended(bad);
     assert_eq!((view.state.as_str(), view.failed), ("halted", 1), "{view:?}");
     fleet.supersedes = Some(bad);
-    let repair = fleet.ship(&counter(&fleet, 3, false), &AT_ONCE);
+    let repair = fleet.ship(&fleet.counter(3, ""), &AT_ONCE);
     let view = fleet.ended(repair);
     assert_eq!((view.state.as_str(), view.confirmed), ("completed", 4), "{view:?}");
     fleet.all_run("counter", "3");

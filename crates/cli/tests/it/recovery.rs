@@ -1,33 +1,13 @@
 //! A bad release, the incident that its halt opens, and a case for each dark device until the device itself has proven that
 //! it is well; and a site that nobody reaches.
 
-use crate::fleet::{Fleet, agent_process, seconds, show};
+use crate::fleet::{Fleet, PANIC, agent_process, seconds, show};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use staffel_cli::lab::{Options, release_folder};
-use std::{path::PathBuf, time::Instant};
+use staffel_cli::lab::Options;
+use std::time::Instant;
 
 const AT_ONCE: [(u64, u32); 1] = [(0, 100)];
-
-/// A service that counts; a bad one panics the machine first.
-fn write_release(fleet: &Fleet, version: u64, bad: bool) -> PathBuf {
-    let source = fleet.lab.folder.join(format!("counter-{version}"));
-    let description = format!(
-        "name = \"counter\"\nversion = \"{version}\"\nsequence = {version}\n[service]\n\
-         exec = [\"./bin/counter\", \"{{state}}\"]\n[[probes]]\nprobe = \"process\"\n\
-         [[probes]]\nprobe = \"command\"\nexec = [\"./bin/check\", \"{{state}}\"]\n"
-    );
-    let trigger = "trigger=\"$1/../../../sysrq-trigger\"\n[ -e \"$trigger\" ] && echo c > \"$trigger\"\n";
-    let counter = format!(
-        "#!/bin/sh\n{}n=0\nwhile :; do n=$((n+1)); echo \"version {version}, beat $n\" > \"$1/next\"; \
-         mv \"$1/next\" \"$1/beat\"; sleep 0.2; done\n",
-        if bad { trigger } else { "" }
-    );
-    let check = format!("#!/bin/sh\ngrep -q 'version {version}' \"$1/beat\"\n");
-    release_folder(&source, &description, &[("bin/counter", counter.as_bytes()), ("bin/check", check.as_bytes())])
-        .expect("a release folder");
-    source
-}
 
 fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
@@ -37,11 +17,11 @@ fn number(value: &Value) -> u64 {
 fn dark_devices_have_cases_that_their_probe_closes_and_an_unreachable_site_stays_on_the_list() {
     const MACHINES: usize = 3;
     let fleet = Fleet::new(MACHINES, Options::default());
-    let good = write_release(&fleet, 1, false);
+    let good = fleet.counter(1, "");
     assert_eq!(fleet.ended(fleet.ship(&good, &AT_ONCE)).confirmed, MACHINES as u64);
     assert_eq!(fleet.json(&["incident", "ls"]), Value::Array(Vec::new()), "a good release is no incident");
 
-    let bad = write_release(&fleet, 2, true);
+    let bad = fleet.counter(2, PANIC);
     let view = fleet.ended(fleet.ship(&bad, &AT_ONCE));
     assert_eq!(view.state, "halted");
     let halted = Instant::now();

@@ -1,14 +1,14 @@
 //! The server is killed again and again while a rollout goes on, and nobody is harmed: not by a lost event, not by one that
 //! counts twice, not by a server that takes its own absence for a wave of deaths.
 
-use crate::fleet::{Fleet, show};
+use crate::fleet::{Fleet, PANIC, show};
 use staffel_agent::{
     api::Api,
     clock::TrustedTime,
     directory::Directory,
     https::{self, ClientIdentity},
 };
-use staffel_cli::lab::{Options, release_folder};
+use staffel_cli::lab::Options;
 use staffel_core::{
     evidence::{Arm, Metric},
     ids::{DeviceId, Digest},
@@ -18,7 +18,7 @@ use staffel_core::{
 use staffel_server::engine::record::Record;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -34,38 +34,6 @@ const PAUSE_MS: std::ops::Range<u64> = 100..900;
 /// K of the good rollout. So small that it takes ten waves, each longer than the soak time: every kill meets it open.
 const BUDGET: u32 = 2;
 const AT_ONCE: [(u64, u32); 1] = [(0, 100)];
-
-const DESCRIPTION: &str = "
-name = \"counter\"
-version = \"VERSION\"
-sequence = VERSION
-[service]
-exec = [\"./bin/counter\", \"{state}\"]
-[[probes]]
-probe = \"process\"
-[[probes]]
-probe = \"command\"
-exec = [\"./bin/check\", \"{state}\"]
-";
-/// `TROUBLE` is empty, or what panics a machine of the fleet.
-const COUNTER: &str = "#!/bin/sh
-TROUBLE
-echo 'version VERSION' > \"$1/next\"; mv \"$1/next\" \"$1/beat\"
-while :; do sleep 1; done
-";
-const CHECK: &str = "#!/bin/sh
-grep -q 'version VERSION' \"$1/beat\"
-";
-const PANIC: &str = "trigger=\"$1/../../../sysrq-trigger\"; [ -e \"$trigger\" ] && echo c > \"$trigger\"";
-
-fn write_release(fleet: &Fleet, version: u64, trouble: &str) -> PathBuf {
-    let source = fleet.lab.folder.join(format!("counter-{version}"));
-    let fill = |text: &str| text.replace("VERSION", &version.to_string()).replace("TROUBLE", trouble);
-    let (counter, check) = (fill(COUNTER), fill(CHECK));
-    let files = [("bin/counter", counter.as_bytes()), ("bin/check", check.as_bytes())];
-    release_folder(&source, &fill(DESCRIPTION), &files).expect("a release folder");
-    source
-}
 
 /// SplitMix64 (Steele, Lea, Flood 2014): the moments of the kills, from a seed that is printed.
 struct Random(u64);
@@ -233,7 +201,7 @@ fn fifty_kills_in_a_good_rollout_and_more_in_a_bad_one() {
     let mut random = Random::seeded();
     let mut fleet = Fleet::new(MACHINES, Options::default());
     let watcher = Watcher::start(&fleet);
-    let good = write_release(&fleet, 1, "");
+    let good = fleet.counter(1, "");
     fleet.budget = Some(BUDGET);
     let good = fleet.ship(&good, &AT_ONCE);
     let mut starts = kill_again_and_again(&mut fleet, &mut random, |_, kills| kills == KILLS);
@@ -242,7 +210,7 @@ fn fifty_kills_in_a_good_rollout_and_more_in_a_bad_one() {
     fleet.all_run("counter", "1");
 
     // The bad one: killed as often as it takes until it is halted.
-    let bad = write_release(&fleet, 2, PANIC);
+    let bad = fleet.counter(2, PANIC);
     fleet.budget = None;
     let bad = fleet.ship(&bad, &AT_ONCE);
     let over =
@@ -306,4 +274,45 @@ fn fifty_kills_in_a_good_rollout_and_more_in_a_bad_one() {
     show("frontiers in the log, and seen", format!("{}, {}", story_of_good.frontiers.len(), bodies.len()));
     show("log", format!("{entries} entries verified"));
     show("the bad one", story_of_bad.halted.unwrap_or_default());
+}
+
+/// The log's files in `from`, with whatever the database keeps beside them, go to `to` in the place of those there.
+fn copy_log(from: &Path, to: &Path) {
+    let files = |folder: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+        entries.filter(|path| path.to_string_lossy().contains("log.sqlite")).collect()
+    };
+    std::fs::create_dir_all(to).expect("a folder");
+    for old in files(to) {
+        std::fs::remove_file(old).expect("removed");
+    }
+    for file in files(from) {
+        std::fs::copy(&file, to.join(file.file_name().expect("a name"))).expect("copied");
+    }
+}
+
+#[test]
+fn a_log_from_a_backup_holds_everything_until_a_person_has_looked() {
+    let mut fleet = Fleet::new(3, Options::default());
+    let id = fleet.ship(&fleet.counter(1, ""), &AT_ONCE);
+    let (server, backup) = (fleet.lab.layout.server_dir(), fleet.lab.folder.join("backup"));
+    fleet.lab.stop_server();
+    copy_log(&server, &backup);
+    fleet.lab.start_server().expect("the server starts");
+    let view = fleet.ended(id);
+    assert_eq!((view.state.as_str(), view.confirmed), ("completed", 3), "{view:?}");
+    fleet.all_run("counter", "1");
+
+    fleet.lab.stop_server();
+    copy_log(&backup, &server);
+    fleet.lab.start_server().expect("the server starts");
+    fleet.wait("the old log to be noticed", |lab| Ok(lab.client()?.rollout(id)?.state == "held"));
+    let why = fleet.rollout(id).why;
+    assert!(why.contains("devices saw") && why.contains("it comes from a backup"), "{why}");
+    show("restored backup", why);
+
+    fleet.lab.staffel_ok(&["rollout", "resume", &id.to_string()]).expect("a person lets it go on");
+    let view = fleet.ended(id);
+    assert_eq!((view.state.as_str(), view.confirmed, view.failed), ("completed", 3, 0), "{view:?}");
+    fleet.log_is_sound();
 }

@@ -315,7 +315,10 @@ impl Rollout {
         if matches!(self.phases[device as usize], Phase::Confirmed | Phase::Failed) {
             return;
         }
-        self.phases[device as usize] = Phase::Confirmed;
+        let before = std::mem::replace(&mut self.phases[device as usize], Phase::Confirmed);
+        if before == Phase::None {
+            self.asks_no_more(unit);
+        }
         self.counts.confirmed += 1;
         self.word(unit, at_ms);
         self.through(fleet, device, unit);
@@ -334,6 +337,17 @@ impl Rollout {
         if self.slice.is_none() || self.units[unit as usize].label != Label::Treated {
             self.set_deadline(unit, None);
         }
+    }
+
+    /// A member that has the release already will not ask for its permit.
+    fn asks_no_more(&mut self, unit: UnitIndex) {
+        let Some(slice) = &mut self.slice else { return };
+        let waiting = match self.units[unit as usize].label {
+            Label::Treated => &mut slice.treated_without_permit,
+            Label::Control => &mut slice.control_without_permit,
+            Label::None | Label::Done => return,
+        };
+        *waiting = waiting.saturating_sub(1);
     }
 
     fn failed(&mut self, fleet: &mut Fleet, device: DeviceIndex, safe_mode: bool, why: &str, at_ms: u64) {
@@ -495,8 +509,10 @@ impl Rollout {
         self.set_deadline(unit, None);
         self.left.remove(&unit);
         for at in 0..self.devices(unit).len() {
-            let device = self.devices(unit)[at];
-            self.phases[device as usize] = Phase::None;
+            let phase = &mut self.phases[self.members[self.units[unit as usize].first_member as usize + at] as usize];
+            if *phase == Phase::Permitted {
+                *phase = Phase::None;
+            }
         }
         self.free(fleet, unit);
     }

@@ -107,7 +107,9 @@ impl Rollout {
                 (vec![Event::Failed { device, safe_mode: *safe_mode, why }], None)
             }
             Report::OnTrial if treated && phase == Phase::Permitted => (vec![Event::OnTrial { device }], None),
-            Report::Committed if open => (vec![Event::Confirmed { device }], None),
+            // Without a permit that is known here: the server came back from a backup that is older than the permit. The
+            // device has the release; nobody need ask it again.
+            Report::Committed if open || phase == Phase::None => (vec![Event::Confirmed { device }], None),
             // A generation that was committed can still end in safe mode.
             Report::Failed { safe_mode, why } if open || (treated && phase == Phase::Confirmed) => {
                 let mut events: Vec<Event> = self.observe(unit, Metric::Crashed).into_iter().collect();
@@ -125,6 +127,11 @@ impl Rollout {
             }
             _ => (Vec::new(), None),
         }
+    }
+
+    /// True if the device has had no permit here that still counts, and gave no word on it.
+    pub fn has_no_part(&self, device: DeviceIndex) -> bool {
+        self.phases.get(device as usize).is_none_or(|phase| *phase == Phase::None) && !self.has_withdrawn(device)
     }
 
     fn watched_now(&self, unit: u32) -> bool {

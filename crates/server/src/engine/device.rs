@@ -106,6 +106,7 @@ impl Engine {
             } else if !records.is_empty() {
                 pending.push(self.commit(&mut state, &records, now)?);
             }
+            self.behind(&mut state, request.checkpoint_ahead.as_deref(), now, &mut pending)?;
             let inventory_wanted = self.inventory(&mut state, index, request.inventory.as_ref(), now, &mut pending)?;
             let unchanged = state.info[index as usize].running == ran && request.mode == Mode::Normal;
             self.report(&mut state, index, &request, unchanged, now, &mut owed, &mut pending)?;
@@ -273,6 +274,15 @@ impl Engine {
             tell(state, trial.rollout, trial.release, Report::OnTrial)?;
             owed.receipt =
                 Some(Receipt { device, rollout: trial.rollout, release: trial.release, nonce: trial.nonce.clone() });
+        }
+        // What it runs for good, from another rollout or one that this log forgot, it will never ask for.
+        let settled = request.settled && request.outcome.is_none() && request.mode == Mode::Normal;
+        for id in if settled { state.active().collect() } else { Vec::new() } {
+            let Some(rollout) = state.rollouts.get(&id).map(|running| &running.rollout) else { continue };
+            let release = rollout.release.digest;
+            if rollout.has_no_part(index) && request.running.values().any(|ran| *ran == release) {
+                tell(state, id, release, Report::Committed)?;
+            }
         }
         if let Some(ready) = &request.ready
             && !self.too_young(state, index, ready)

@@ -13,6 +13,7 @@
 //! HTTP and TLS, and any decision about a rollout.
 
 pub mod alerts;
+mod behind;
 mod device;
 mod drive;
 mod erase;

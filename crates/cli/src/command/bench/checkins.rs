@@ -167,6 +167,8 @@ async fn enrol(
     let key = key.map_err(|error| anyhow::anyhow!("read a device's key: {error:?}"))?;
     let tls = client::tls()?.with_root_certificates(Arc::clone(roots)).with_client_auth_cert(chain, key);
     let check_in = CheckIn {
+        settled: true,
+        checkpoint_ahead: None,
         probed: None,
         boot_id: format!("boot-{number}"),
         mode: Mode::Normal,
