@@ -54,12 +54,15 @@ impl Programs {
         Programs { staffel: program("staffel"), guard: program("guard-ctl"), agent: program("staffel-agent") }
     }
 
-    /// Copies them to where every user of the machine may run them.
+    /// Puts them where every user of the machine may run them. By a link where that is possible: hundreds of megabytes on
+    /// their way to the disk would hold up every write that has to be durable.
     fn copy_to(&self, folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
         let copy = |from: &Path| -> Result<PathBuf> {
             let to = folder.join(from.file_name().context("a program without a name")?);
-            std::fs::copy(from, &to).with_context(|| format!("copy {}", from.display()))?;
+            if std::fs::hard_link(from, &to).is_err() {
+                std::fs::copy(from, &to).with_context(|| format!("copy {}", from.display()))?;
+            }
             Ok(to)
         };
         Ok(Programs { staffel: copy(&self.staffel)?, guard: copy(&self.guard)?, agent: copy(&self.agent)? })
@@ -138,8 +141,7 @@ impl Lab {
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?;
         let programs = programs.copy_to(&folder.join("bin"))?;
         // The port is chosen once, so that a restarted server is found where it was.
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let console = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let [address, console] = [free_port()?, free_port()?].map(|port| (Ipv4Addr::LOCALHOST, port).into());
         let layout = init::create(&init::Args {
             dir: folder.join("staffel"),
             names: vec!["localhost".into(), "127.0.0.1".into()],
@@ -462,6 +464,24 @@ fn end(child: &mut Child, patience: Duration) {
     }
     let _ = child.kill();
     let _ = child.wait();
+}
+
+/// A port of the loopback interface that nobody has at the moment. Not one of those that Linux gives to outgoing
+/// connections (32768 and above, ip(7)): among thousands of these, one would take the port while its owner restarts.
+///
+/// # Errors
+///
+/// There are no random bytes, or no such port is free.
+pub fn free_port() -> Result<u16> {
+    for _ in 0..1_000 {
+        let mut random = [0; 2];
+        getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("no random bytes for a port: {error}"))?;
+        let port = 10_000 + u16::from_le_bytes(random) % 22_000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("none of 1000 ports of {} between 10000 and 32000 is free", Ipv4Addr::LOCALHOST)
 }
 
 /// Gives a folder and what is in it to nobody.

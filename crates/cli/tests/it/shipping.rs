@@ -2,9 +2,9 @@
 //! configuration does not start on the machines, one that hangs there; the last two pass the gate, because what breaks
 //! them is on the machines only, and are halted and undone.
 
-use crate::fleet::{Fleet, agent_process, free_port, get, has_tool, seconds, show};
+use crate::fleet::{Fleet, agent_process, get, has_tool, seconds, show};
 use serde_json::Value;
-use staffel_cli::lab::{Options, release_folder};
+use staffel_cli::lab::{self, Options, release_folder};
 use std::{
     io::Write as _,
     net::{Ipv4Addr, TcpListener},
@@ -16,6 +16,11 @@ use std::{
     },
     time::Instant,
 };
+
+/// A port for a program of the machines.
+fn free_port() -> u16 {
+    lab::free_port().expect("a port")
+}
 
 const BUSYBOX: &str = "/bin/busybox";
 const MACHINES: usize = 5;
