@@ -42,6 +42,9 @@ pub struct Args {
     pub folder: Option<PathBuf>,
 }
 
+/// How long any step may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(180);
+
 /// The console's account, with a password made up at each start.
 const ACCOUNT: &str = "demo";
 
@@ -67,9 +70,7 @@ pub fn run(args: &Args, as_json: bool) -> Result<()> {
     let mut lab = Lab::new(&folder, &Programs::beside_this()?, Options { own_boots: true, ..Options::default() })?;
     fleet::set_up(&mut lab)?;
     let devices = lab.machines.len();
-    lab.wait_for("all machines to check in", Duration::from_secs(60), |lab| {
-        Ok(lab.client()?.status()?.alive as usize == devices)
-    })?;
+    lab.wait_for("all machines to check in", PATIENCE, |lab| Ok(lab.client()?.status()?.alive as usize == devices))?;
     screen.say(&format!("{devices} machines of 3 customers are up ({} s).", begun.elapsed().as_secs()));
 
     let password = lab.account(ACCOUNT, Role::Releaser, None)?;

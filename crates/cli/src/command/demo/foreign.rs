@@ -4,6 +4,7 @@
 //! product does and what operators type. Must stay out: anything that tells the product who is to blame.
 
 use super::{
+    PATIENCE,
     releases::{closed_by_probe, is_well},
     show::Screen,
     summary::{Foreign, Unreachable},
@@ -26,8 +27,6 @@ const HURT: [&str; 5] = ["ward-a-2", "ward-b-1", "market-square-1", "station-2",
 const ISLAND: (&str, &str, &str) = ("pharmacies", "island", "island-1");
 /// What Acme calls an improvement.
 const UPDATE: &str = "content of today: boom\n";
-/// How long anything of this act may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs the act.
 pub fn run(lab: &Lab, screen: &mut Screen) -> Result<Foreign> {

@@ -1,6 +1,7 @@
 //! The first two acts: a good release reaches every machine, a bad one the first, which comes back by itself.
 
 use super::{
+    PATIENCE,
     show::Screen,
     stopped,
     summary::{BadRelease, GoodRelease},
@@ -61,12 +62,12 @@ pub fn bad(lab: &Lab, screen: &mut Screen) -> Result<BadRelease> {
         return Err(stopped(lab, &view, "version 2 should have been halted"));
     }
     screen.say("Waiting for the dark machines to come back by themselves ...");
-    lab.wait_for("every machine to run version 1 again", Duration::from_secs(60), |lab| {
+    lab.wait_for("every machine to run version 1 again", PATIENCE, |lab| {
         let devices = lab.client()?.devices(&Default::default())?.devices;
         Ok(devices.iter().filter(|device| is_well(device)).count() == lab.machines.len())
     })?;
     screen.say("Waiting for the proof that each of them is well ...");
-    lab.wait_for("every case to be closed by its probe", Duration::from_secs(90), |lab| {
+    lab.wait_for("every case to be closed by its probe", PATIENCE, |lab| {
         let incidents = lab.client()?.incidents()?;
         Ok(!incidents.is_empty() && incidents.iter().all(|incident| incident.state == "over"))
     })?;
@@ -121,7 +122,7 @@ fn roll_out(lab: &Lab, screen: &mut Screen, version: u64, program: &str) -> Resu
     screen.run(lab, &start, &start.join(" "))?;
     let client = lab.client()?;
     let id = client.rollouts()?.last().context("the rollout is not there")?.rollout;
-    let until = Instant::now() + Duration::from_secs(150);
+    let until = Instant::now() + PATIENCE;
     loop {
         let view = client.rollout(id)?;
         screen.show(&client, &view)?;
