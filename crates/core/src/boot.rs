@@ -8,7 +8,9 @@
 //! agent, which there still takes signed remedies. A trial goes back at once; a committed generation is given the time
 //! of its [`Patience`] first, and when it is left it is kept and marked, so that a remedy can return to it.
 
+pub mod codec;
 mod decide;
+pub mod firmware;
 mod patience;
 
 pub use patience::Patience;

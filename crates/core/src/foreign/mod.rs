@@ -258,6 +258,34 @@ impl Inventories {
         numbers.iter().map(|number| &self.components[*number as usize])
     }
 
+    /// How many of these devices have each component of a kind.
+    pub fn counted(
+        &self,
+        kind: ComponentKind,
+        devices: impl Iterator<Item = DeviceIndex>,
+    ) -> BTreeMap<&Component, u64> {
+        // Alike devices share a set: each is looked into once.
+        let mut sets: BTreeMap<u32, u64> = BTreeMap::new();
+        for set in devices.filter_map(|device| self.set_of.get(&device)) {
+            *sets.entry(*set).or_default() += 1;
+        }
+        let mut counts = BTreeMap::new();
+        for (set, devices) in sets {
+            let components = self.numbers_of(set).iter().map(|number| &self.components[*number as usize]);
+            for component in components.filter(|component| component.kind == kind) {
+                *counts.entry(component).or_default() += devices;
+            }
+        }
+        counts
+    }
+
+    /// Every device that got something in the last day, what it was, and when the server heard of it, Unix milliseconds.
+    pub fn all_arrivals(&self) -> impl Iterator<Item = (DeviceIndex, &Component, u64)> {
+        self.arrivals.iter().flat_map(|(device, list)| {
+            list.iter().map(|arrival| (*device, &self.components[arrival.component as usize], arrival.at_ms))
+        })
+    }
+
     /// What a device got in the last day, and when the server heard of it, Unix milliseconds.
     pub fn arrivals(&self, device: DeviceIndex) -> impl Iterator<Item = (&Component, u64)> {
         let list = self.arrivals.get(&device).map_or(&[][..], Vec::as_slice);

@@ -3,9 +3,11 @@
 //!
 //! [`Facts`] are what the log says (`facts`); [`review`] turns them into a [`Document`] in German or English, [`dossiers`] into one
 //! for each customer. The order of a review's sections is: summary, what happened, what went wrong and why, who was told, who was
-//! affected (each customer), what we change. Sentences stand in `words`, those about notices in `told`.
+//! affected (each customer), what we change. Sentences stand in `words`, those about notices in `told`, the facts that a document
+//! opens with in `sheet`.
 
 mod facts;
+mod sheet;
 mod time;
 mod told;
 mod words;
@@ -32,7 +34,19 @@ pub enum Language {
 pub struct Document {
     pub language: Language,
     pub title: String,
+    /// What it opens with.
+    #[serde(default)]
+    pub facts: Vec<Fact>,
     pub sections: Vec<Section>,
+}
+
+/// A fact in one line with the positions in the log that it rests on: never none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    pub label: String,
+    /// `None`: the log does not say it.
+    pub value: Option<String>,
+    pub cites: Vec<u64>,
 }
 
 /// A part of it.
@@ -59,6 +73,7 @@ pub fn review(facts: &Facts, language: Language) -> Document {
     Document {
         language,
         title: words.title(facts),
+        facts: words.sheet(facts, None),
         sections: vec![
             words.summary(facts, customers.len()),
             words.course(facts),
@@ -75,7 +90,8 @@ pub fn dossiers(facts: &Facts, language: Language) -> Vec<(String, Document)> {
     let words = words::Words { language };
     let dossier = |customer: &str| {
         let own = Section { heading: words.own_heading(), ..words.dossier(facts, customer) };
-        Document { language, title: words.dossier_title(facts, customer), sections: vec![own] }
+        let sheet = words.sheet(facts, Some(customer));
+        Document { language, title: words.dossier_title(facts, customer), facts: sheet, sections: vec![own] }
     };
     customers(facts).into_iter().map(|customer| (customer.to_string(), dossier(customer))).collect()
 }
@@ -89,7 +105,8 @@ fn customers(facts: &Facts) -> BTreeSet<&str> {
 impl Document {
     /// The positions in the log that it rests on, ascending.
     pub fn cites(&self) -> BTreeSet<u64> {
-        self.sections.iter().flat_map(Section::all).flat_map(|sentence| sentence.cites.iter().copied()).collect()
+        let sentences = self.sections.iter().flat_map(Section::all).flat_map(|sentence| &sentence.cites);
+        self.facts.iter().flat_map(|fact| &fact.cites).chain(sentences).copied().collect()
     }
 }
 

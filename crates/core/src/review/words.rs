@@ -25,7 +25,7 @@ impl Words {
         Sentence { text: self.pick(de, en), cites }
     }
 
-    fn class(&self, class: Class) -> String {
+    pub(super) fn class(&self, class: Class) -> String {
         match class {
             Class::FaultyUpdate => self.pick("fehlerhafte Aktualisierung", "faulty update"),
             Class::Attack => self.pick("Angriff", "attack"),
@@ -55,7 +55,7 @@ impl Words {
     }
 
     /// The supplier, or that it is not known.
-    fn supplier(&self, name: &str) -> String {
+    pub(super) fn supplier(&self, name: &str) -> String {
         if name.is_empty() { self.pick("unbekannt", "unknown") } else { name.into() }
     }
 
