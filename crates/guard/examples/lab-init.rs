@@ -1,0 +1,69 @@
+//! The system that the firmware tests start in their virtual machine: `/init` after `guard-init`, instead of a whole Debian.
+//! It behaves as the word `lab=` on the kernel's command line says, and runs the real `guard-commit`. For tests only.
+
+#[cfg(target_os = "linux")]
+fn main() {
+    use rustix::{
+        mount::{MountFlags, UnmountFlags, mount, unmount},
+        system::{RebootCommand, reboot},
+    };
+    use staffel_guard::{
+        command_line::{self, value},
+        partition::{Images, Partition},
+        volume::{Folder, Volume as _},
+    };
+    use std::{process::Command, time::Duration};
+
+    let attach = |kind: &str, source: &str, place: &str| {
+        let _ = std::fs::create_dir_all(place);
+        let done = mount(source, place, kind, MountFlags::empty(), None);
+        done.unwrap_or_else(|error| println!("LAB: {place} can't be mounted: {error}"));
+    };
+    attach("devtmpfs", "devtmpfs", "/dev");
+    attach("proc", "proc", "/proc");
+    attach("sysfs", "sysfs", "/sys");
+    attach("efivarfs", "efivarfs", "/sys/firmware/efi/efivars");
+    let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let running = command_line::running(&line);
+    println!("LAB: user space {running:?}");
+    match value(&line, "lab=") {
+        Some("panic") => {
+            let _ = std::fs::write("/proc/sysrq-trigger", "c");
+        }
+        // The kernel panics when its first process ends.
+        Some("exit") => return,
+        Some("hang") => loop {
+            std::thread::sleep(Duration::from_secs(3600));
+        },
+        _ => {}
+    }
+    attach("vfat", "/dev/vda", "/partition");
+    let verdict = Command::new("/staffel/guard-commit").args(["--system-partition", "/partition"]).output();
+    let restart = match verdict {
+        Ok(output) => {
+            print!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            output.status.code() == Some(1)
+        }
+        Err(error) => {
+            println!("LAB: guard-commit can't be run: {error}");
+            false
+        }
+    };
+    // What a test wants to be armed lies there; it is armed by the same code as on a machine.
+    let mut partition = Folder::new("/partition");
+    let read = |name: &str| partition.read(name, 1 << 28).ok().flatten();
+    if let (Some(kernel), Some(initrd), Some(options)) = (read("arm/kernel"), read("arm/initrd"), read("arm/options")) {
+        let options = String::from_utf8_lossy(&options).into_owned();
+        let armed = Partition::open(partition.clone())
+            .and_then(|mut held| held.arm(Images { kernel: &kernel, initrd: &initrd, options: &options }));
+        println!("LAB: armed: {:?}", armed.map(|step| step.why));
+        let _ = partition.remove("arm/options");
+    }
+    let _ = unmount("/partition", UnmountFlags::empty());
+    println!("LAB: done {running:?}{}", if restart { ", starting again" } else { "" });
+    rustix::fs::sync();
+    let _ = reboot(if restart { RebootCommand::Restart } else { RebootCommand::PowerOff });
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {}

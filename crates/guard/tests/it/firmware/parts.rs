@@ -1,0 +1,199 @@
+//! What a virtual machine is made of: kernel, initramfs, safe system, firmware variables. What must stay out: running it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const LOADER: &str = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi";
+const STUB: &str = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/// The firmware's code.
+pub const CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+/// Kernel modules that the guard needs, in the order in which they can be loaded.
+const MODULES: [&str; 14] = [
+    "drivers/virtio/virtio_ring",
+    "drivers/virtio/virtio",
+    "drivers/virtio/virtio_pci_modern_dev",
+    "drivers/virtio/virtio_pci_legacy_dev",
+    "drivers/virtio/virtio_pci",
+    "drivers/block/virtio_blk",
+    "fs/fat/fat",
+    "fs/fat/vfat",
+    "fs/nls/nls_cp437",
+    "fs/nls/nls_ascii",
+    "fs/efivarfs/efivarfs",
+    "drivers/firmware/efi/efi-pstore",
+    "drivers/watchdog/watchdog",
+    "drivers/watchdog/softdog",
+];
+
+/// Everything that the scenarios share.
+pub struct Parts {
+    pub loader: Vec<u8>,
+    pub kernel: Vec<u8>,
+    pub initrd: Vec<u8>,
+    pub safe: Vec<u8>,
+    pub variables: Vec<u8>,
+}
+
+/// The target folder of this build.
+pub fn target() -> PathBuf {
+    let program = std::env::current_exe().expect("this program has a path");
+    program.ancestors().nth(3).expect("it lies in target/PROFILE/deps").to_path_buf()
+}
+
+/// A program of the guest: static, as it is shipped.
+pub fn guest(name: &str) -> PathBuf {
+    target().join("x86_64-unknown-linux-musl/debug").join(name)
+}
+
+/// What is missing for these tests, if anything.
+pub fn missing() -> Option<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    for tool in ["qemu-system-x86_64", "objcopy"] {
+        if !std::env::split_paths(&path).any(|folder| folder.join(tool).is_file()) {
+            return Some(tool.into());
+        }
+    }
+    let files = [LOADER, STUB, VARIABLES, CODE].map(PathBuf::from).into_iter();
+    let files = files.chain(["guard-init", "guard-commit", "examples/lab-init"].map(guest));
+    let mut files = files.chain([target().join("firmware/vmlinuz")]);
+    files.find(|file| !file.is_file()).map(|file| file.display().to_string())
+}
+
+fn read(path: impl AsRef<Path>) -> Vec<u8> {
+    std::fs::read(path.as_ref()).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
+}
+
+fn stripped(name: &str, place: &Path) -> Vec<u8> {
+    let to = place.join(name.replace('/', "-"));
+    let status = Command::new("objcopy").arg("--strip-all").arg(guest(name)).arg(&to).status();
+    assert!(status.expect("objcopy runs").success(), "{name} is not stripped");
+    read(to)
+}
+
+impl Parts {
+    /// Puts them together; `place` is for files on the way.
+    pub fn new(place: &Path) -> Self {
+        let folder = target().join("firmware");
+        let kernel = read(folder.join("vmlinuz"));
+        let initrd = initrd(&folder, place);
+        let safe = safe(&kernel, &initrd, place);
+        Parts { loader: read(LOADER), kernel, initrd, safe, variables: variables(&read(VARIABLES)) }
+    }
+}
+
+/// The initramfs: guard, the test's own system, modules.
+fn initrd(folder: &Path, place: &Path) -> Vec<u8> {
+    let mut archive = Archive::default();
+    for name in ["dev", "proc", "sys", "staffel", "partition", "modules"] {
+        archive.add(name, 0o40755, &[]);
+    }
+    archive.add("staffel/guard-init", 0o100755, &stripped("guard-init", place));
+    archive.add("staffel/guard-commit", 0o100755, &stripped("guard-commit", place));
+    archive.add("init", 0o100755, &stripped("examples/lab-init", place));
+    let mut list = String::new();
+    for module in MODULES {
+        let name = module.rsplit('/').next().expect("a name");
+        archive.add(&format!("modules/{name}.ko"), 0o100644, &read(folder.join(format!("modules/{module}.ko"))));
+        list.push_str(&format!("/modules/{name}.ko\n"));
+    }
+    archive.add("staffel/modules", 0o100644, list.as_bytes());
+    archive.end()
+}
+
+/// A unified kernel image: the loader's stub with the kernel, its initramfs and its command line as sections.
+fn safe(kernel: &[u8], initrd: &[u8], place: &Path) -> Vec<u8> {
+    let sections: [(&str, &[u8], u64); 4] = [
+        (".osrel", b"ID=staffel\nPRETTY_NAME=\"Staffel safe mode\"\nVERSION_ID=1\n", 0x20000),
+        (".cmdline", b"console=ttyS0 loglevel=5 panic=1 oops=panic rdinit=/staffel/guard-init staffel.safe", 0x30000),
+        (".linux", kernel, 0x200_0000),
+        (".initrd", initrd, 0x400_0000),
+    ];
+    let mut command = Command::new("objcopy");
+    for (name, bytes, address) in sections {
+        let file = place.join(format!("section{name}"));
+        std::fs::write(&file, bytes).expect("a file is written");
+        command.arg("--add-section").arg(format!("{name}={}", file.display()));
+        command.arg("--change-section-vma").arg(format!("{name}={address:#x}"));
+    }
+    let to = place.join("safe.efi");
+    let status = command.arg(STUB).arg(&to).status().expect("objcopy runs");
+    assert!(status.success(), "the safe system is not put together");
+    read(to)
+}
+
+/// A cpio archive as the kernel unpacks it (`newc`).
+#[derive(Default)]
+struct Archive(Vec<u8>, u32);
+
+impl Archive {
+    fn add(&mut self, name: &str, mode: u32, bytes: &[u8]) {
+        self.1 += 1;
+        let numbers = [self.1, mode, 0, 0, 1, 0, bytes.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
+        self.0.extend_from_slice(b"070701");
+        numbers.iter().for_each(|number| self.0.extend_from_slice(format!("{number:08x}").as_bytes()));
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.push(0);
+        self.pad();
+        self.0.extend_from_slice(bytes);
+        self.pad();
+    }
+
+    fn pad(&mut self) {
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.add("TRAILER!!!", 0, &[]);
+        self.0
+    }
+}
+
+/// Firmware variables with two boot entries: the loader, then the safe system, which the firmware starts by itself if the
+/// loader can't start anything (variable store as EDK II writes it, boot options after UEFI 3.1.3).
+fn variables(empty: &[u8]) -> Vec<u8> {
+    /// Firmware volume header and variable store header.
+    const BEGIN: usize = 0x64;
+    assert!(empty[BEGIN..BEGIN + 1024].iter().all(|byte| *byte == 0xff), "the store is not empty");
+    let mut store = empty.to_vec();
+    let mut at = BEGIN;
+    let mut put = |name: &str, data: &[u8]| {
+        const GLOBAL: [u8; 16] =
+            [0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c];
+        let name = wide(name);
+        let mut bytes = vec![0xaa, 0x55, 0x3f, 0];
+        bytes.extend_from_slice(&7u32.to_le_bytes());
+        // Counter, time and key, which only authenticated variables have.
+        bytes.extend_from_slice(&[0; 28]);
+        bytes.extend_from_slice(&(name.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&(data.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&GLOBAL);
+        bytes.extend_from_slice(&name);
+        bytes.extend_from_slice(data);
+        store[at..at + bytes.len()].copy_from_slice(&bytes);
+        at = (at + bytes.len()).next_multiple_of(4);
+    };
+    put("Boot0000", &boot_option("Linux Boot Manager", "\\EFI\\BOOT\\BOOTX64.EFI"));
+    put("Boot0001", &boot_option("Staffel safe mode", "\\EFI\\staffel\\safe.efi"));
+    put("BootOrder", &[0, 0, 1, 0]);
+    store
+}
+
+fn wide(text: &str) -> Vec<u8> {
+    text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect()
+}
+
+fn boot_option(name: &str, path: &str) -> Vec<u8> {
+    let path = wide(path);
+    let mut node = vec![4, 4];
+    node.extend_from_slice(&(path.len() as u16 + 4).to_le_bytes());
+    node.extend_from_slice(&path);
+    node.extend_from_slice(&[0x7f, 0xff, 4, 0]);
+    let mut option = 1u32.to_le_bytes().to_vec();
+    option.extend_from_slice(&(node.len() as u16).to_le_bytes());
+    option.extend_from_slice(&wide(name));
+    option.extend_from_slice(&node);
+    option
+}
