@@ -1,13 +1,12 @@
 //! How every record of the guard lies on disk: one codec, two copies, one atomic write each.
 //!
-//! A record is a line `staffel-record 1 <name> <sequence> <length> <sha256>` and a JSON body; the digest covers all of
-//! that. [`Records::save`] writes the first copy (to a temporary file, fsync, rename, fsync of the folder), which is the
+//! The bytes are those of [`staffel_core::boot::codec`], the body is JSON. [`Records::save`] writes the first copy (to a temporary file, fsync, rename, fsync of the folder), which is the
 //! moment from which it counts, then the second. [`Records::load`] takes the newest copy that holds and says what was
 //! wrong with the other. What must stay out: what the records mean.
 
 use crate::{Doing as _, DoneTo, platform};
 use serde::{Serialize, de::DeserializeOwned};
-use staffel_core::ids::Digest;
+pub use staffel_core::boot::codec::{CodecError, decode, encode};
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -15,67 +14,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const MAGIC: &str = "staffel-record";
-/// Version of the header line.
-const VERSION: u32 = 1;
 /// No record is longer, bytes.
 pub const MAX_RECORD: u64 = 64 << 20;
-
-/// Why bytes are not a record.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CodecError {
-    #[error("the header line is not readable")]
-    Header,
-    #[error("the format is version {found}, this program knows {VERSION}")]
-    Version { found: u32 },
-    #[error("it is a record of {found:?}")]
-    Name { found: String },
-    #[error("it has {found} bytes where the header says {said}")]
-    Length { said: usize, found: usize },
-    #[error("the checksum does not match")]
-    Checksum,
-}
-
-fn digest(name: &str, sequence: u64, body: &[u8]) -> Digest {
-    let mut covered = format!("{VERSION} {name} {sequence} {}\n", body.len()).into_bytes();
-    covered.extend_from_slice(body);
-    Digest::of(&covered)
-}
-
-/// The bytes of a record.
-pub fn encode(name: &str, sequence: u64, body: &[u8]) -> Vec<u8> {
-    let digest = digest(name, sequence, body);
-    let mut out = format!("{MAGIC} {VERSION} {name} {sequence} {} {digest}\n", body.len()).into_bytes();
-    out.extend_from_slice(body);
-    out
-}
-
-/// Sequence and body of a record.
-pub fn decode<'a>(name: &str, bytes: &'a [u8]) -> Result<(u64, &'a [u8]), CodecError> {
-    let end = bytes.iter().take(512).position(|byte| *byte == b'\n').ok_or(CodecError::Header)?;
-    let line = std::str::from_utf8(&bytes[..end]).map_err(|_| CodecError::Header)?;
-    let body = &bytes[end + 1..];
-    let fields: Vec<&str> = line.split(' ').collect();
-    let [MAGIC, version, found, sequence, length, _] = fields[..] else { return Err(CodecError::Header) };
-    let version: u32 = version.parse().map_err(|_| CodecError::Header)?;
-    if version != VERSION {
-        return Err(CodecError::Version { found: version });
-    }
-    if found != name {
-        return Err(CodecError::Name { found: found.into() });
-    }
-    let sequence: u64 = sequence.parse().map_err(|_| CodecError::Header)?;
-    let said: usize = length.parse().map_err(|_| CodecError::Header)?;
-    if said != body.len() {
-        return Err(CodecError::Length { said, found: body.len() });
-    }
-    // The line as we would have written it, to the letter: no sign, leading zero or capital digit slips through.
-    let expected = format!("{MAGIC} {VERSION} {name} {sequence} {said} {}", digest(name, sequence, body));
-    match line == expected {
-        true => Ok((sequence, body)),
-        false => Err(CodecError::Checksum),
-    }
-}
 
 /// Why a record can't be kept or had.
 #[derive(Debug, thiserror::Error)]

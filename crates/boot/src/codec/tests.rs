@@ -1,37 +1,4 @@
 use super::*;
-use proptest::prelude::*;
-
-proptest! {
-    #[test]
-    fn what_was_encoded_is_decoded(sequence in any::<u64>(), body in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let bytes = encode("state", sequence, &body);
-        prop_assert_eq!(decode("state", &bytes), Ok((sequence, &body[..])));
-        prop_assert_eq!(decode("keyring", &bytes), Err(CodecError::Name { found: "state".into() }));
-    }
-
-    #[test]
-    fn any_flipped_bit_is_noticed(body in proptest::collection::vec(any::<u8>(), 0..200), at in any::<usize>(), bit in 0..8u8) {
-        let mut bytes = encode("state", 7, &body);
-        let at = at % bytes.len();
-        bytes[at] ^= 1 << bit;
-        prop_assert!(decode("state", &bytes).is_err());
-    }
-
-    #[test]
-    fn any_cut_or_tail_is_noticed(body in proptest::collection::vec(any::<u8>(), 0..200), at in any::<usize>(), tail in 1..9usize) {
-        let mut bytes = encode("state", 7, &body);
-        let at = at % bytes.len();
-        prop_assert!(decode("state", &bytes[..at]).is_err());
-        bytes.extend(std::iter::repeat_n(b'x', tail));
-        prop_assert!(decode("state", &bytes).is_err());
-    }
-
-    #[test]
-    fn nonsense_is_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300), text in "staffel-record [ -~\n]{0,120}") {
-        prop_assert!(decode("state", &bytes).is_err());
-        prop_assert!(decode("state", text.as_bytes()).is_err());
-    }
-}
 
 fn folder() -> (tempfile::TempDir, Records) {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
 //! The command line, read by hand: a parser library would be most of this program.
 
+use crate::firmware;
 use staffel_boot::{engine::Options, platform::User, supervise::AgentProgram};
 use std::{ffi::OsString, path::PathBuf};
 
@@ -23,7 +24,21 @@ guard-ctl serve --root DIR [options] [--agent PROGRAM ARGUMENT...]
 
 guard-ctl status --root DIR [--json]    what runs, what is on trial, what is lacking
 guard-ctl send --root DIR               send one JSON command from standard input, print the reply
-guard-ctl doctor --root DIR             what is protected on this machine and what is not
+guard-ctl doctor --root DIR             what is protected on this machine, what is not, and how to mend it
+    --system-partition DIR    the system partition of the firmware, if the guard is set up there
+
+guard-ctl firmware ACT --system-partition DIR [options]
+    The guard below the operating system: entries of the boot loader on the system partition.
+    set-up --kernel FILE --initrd FILE --options TEXT --safe FILE
+                              take what the machine starts with today as last-known-good; FILE of --safe is the safe
+                              system, a unified kernel image
+    arm --kernel FILE --initrd FILE --options TEXT
+                              put a change on trial for three starts, after the preflight
+    status                    last-known-good, trial, how earlier trials ended
+    roll-back                 give the trial up, or else leave last-known-good for the earlier entry
+    quarantine --id ID        never start what has this identity (from `status`) again
+    stay-safe | leave-safe    start the safe system from now on, or no longer
+
 guard-ctl --help | --version
 
 Exit status: 0 done, 1 failed or refused, 2 wrong arguments.
@@ -37,7 +52,8 @@ pub enum Task {
     Init { root: PathBuf, keyring: PathBuf, installation: PathBuf },
     Status { root: PathBuf, json: bool },
     Send { root: PathBuf },
-    Doctor { root: PathBuf },
+    Doctor { root: PathBuf, partition: Option<PathBuf> },
+    Firmware(firmware::Task),
 }
 
 /// Reader of arguments.
@@ -46,6 +62,7 @@ pub struct Arguments<I: Iterator<Item = OsString>> {
     root: Option<PathBuf>,
     keyring: Option<PathBuf>,
     installation: Option<PathBuf>,
+    partition: Option<PathBuf>,
     json: bool,
     options: Options,
 }
@@ -60,6 +77,7 @@ impl<I: Iterator<Item = OsString>> Arguments<I> {
             root: None,
             keyring: None,
             installation: None,
+            partition: None,
             json: false,
             options: Options::new(""),
         };
@@ -67,6 +85,7 @@ impl<I: Iterator<Item = OsString>> Arguments<I> {
         match task.as_str() {
             "--help" | "-h" | "help" => return Ok(Task::Help),
             "--version" | "-V" => return Ok(Task::Version),
+            "firmware" => return firmware::parse(it.rest),
             "serve" | "init" | "status" | "send" | "doctor" => {}
             other => return Err(format!("there is no command {other:?}")),
         }
@@ -85,6 +104,7 @@ impl<I: Iterator<Item = OsString>> Arguments<I> {
             (_, "--root") => self.root = Some(self.value(option)?.into()),
             ("init", "--keyring") => self.keyring = Some(self.value(option)?.into()),
             ("init", "--installation") => self.installation = Some(self.value(option)?.into()),
+            ("doctor", "--system-partition") => self.partition = Some(self.value(option)?.into()),
             ("status", "--json") => self.json = true,
             ("serve", "--boot-id-file") => self.options.boot_id_file = Some(self.value(option)?.into()),
             ("serve", "--agent-user") => self.options.agent_user = Some(self.user(option)?),
@@ -116,7 +136,7 @@ impl<I: Iterator<Item = OsString>> Arguments<I> {
             },
             "status" => Task::Status { root, json: self.json },
             "send" => Task::Send { root },
-            _ => Task::Doctor { root },
+            _ => Task::Doctor { root, partition: self.partition },
         })
     }
 
@@ -166,6 +186,12 @@ mod tests {
             ("serve --root /d --agent-user me", "UID:GID"),
             ("status --root /d --agent x", "no option"),
             ("init --root /d --keyring k", "--installation"),
+            ("firmware", "needs an act"),
+            ("firmware fly --system-partition /d", "no act"),
+            ("firmware status", "--system-partition"),
+            ("firmware arm --system-partition /d --kernel k", "--initrd"),
+            ("firmware quarantine --system-partition /d --id 12", "64 hex digits"),
+            ("firmware status --system-partition /d --root /e", "no option"),
         ] {
             let Err(why) = parse(line) else { panic!("{line} was taken") };
             assert!(why.contains(says), "{line}: {why}");

@@ -1,8 +1,9 @@
 //! What is protected on this machine and what is not, in plain words, whether the guard runs or not.
 
 use staffel_boot::{client, codec::Records, install, layout::Layout, platform, preflight, record::Keeper};
+use staffel_guard::doctor::Mark;
 use staffel_statement::guard::{Command, Reply};
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::Path};
 
 const COVERED: [&str; 6] = [
     "content and components that crash, hang until their trial ends, or fail their probes: back to last-known-good",
@@ -13,14 +14,12 @@ const COVERED: [&str; 6] = [
     "stolen server keys: every statement is verified here again",
 ];
 
-const NOT_COVERED: [&str; 3] = [
-    "a kernel, initramfs or boot loader that does not start (this is the service form; the firmware guard covers them)",
-    "a kernel that hangs, unless something else arms a hardware watchdog",
+const NOT_COVERED: [&str; 1] = [
     "software that Staffel did not install, beyond taking files away under --quarantine-root and masking services of systemd",
 ];
 
 /// The report.
-pub fn report(layout: &Layout) -> String {
+pub fn report(layout: &Layout, partition: Option<&Path>) -> String {
     let mut out = String::new();
     let mut say = |mark: &str, text: &str| {
         // Writing into a string can't fail.
@@ -28,6 +27,14 @@ pub fn report(layout: &Layout) -> String {
     };
     COVERED.iter().for_each(|text| say("protected", text));
     NOT_COVERED.iter().for_each(|text| say("NOT protected", text));
+    for (mark, text) in staffel_guard::doctor::findings(&staffel_guard::doctor::look(partition)) {
+        let mark = match mark {
+            Mark::Protected => "protected",
+            Mark::NotProtected => "NOT protected",
+            Mark::Wrong => "WRONG",
+        };
+        say(mark, &text);
+    }
     platform::lacking().iter().for_each(|text| say("lacking", text));
     match install::load(layout) {
         Ok(pins) => {

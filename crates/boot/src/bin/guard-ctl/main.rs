@@ -2,6 +2,7 @@
 
 mod arguments;
 mod doctor;
+mod firmware;
 mod show;
 
 use arguments::{Arguments, HELP, Task};
@@ -52,7 +53,8 @@ fn run(task: Task) -> Result<ExitCode, String> {
             let reply = client::ask(&Layout::new(root), &command).map_err(|error| error.to_string())?;
             return Ok(show::reply(&reply));
         }
-        Task::Doctor { root } => print!("{}", doctor::report(&Layout::new(root))),
+        Task::Doctor { root, partition } => print!("{}", doctor::report(&Layout::new(root), partition.as_deref())),
+        Task::Firmware(task) => return firmware::run(&task).map_err(|error| error.to_string()),
     }
     Ok(ExitCode::SUCCESS)
 }
