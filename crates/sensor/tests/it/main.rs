@@ -1,0 +1,9 @@
+//! Integration tests of the sensor, on real evaluator processes: one binary.
+
+mod hostile;
+mod july;
+mod kills;
+mod program;
+mod support;
+mod swap;
+mod walls;
