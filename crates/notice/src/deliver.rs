@@ -16,7 +16,7 @@ use crate::{
 pub use gateway::Gateway;
 pub use smtp::{Security, Smtp};
 pub use spool::Spool;
-pub use tls::TlsError;
+pub use tls::{TlsError, client as https_client};
 
 /// What is handed over.
 #[derive(Clone, Debug)]

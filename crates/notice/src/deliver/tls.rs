@@ -1,4 +1,4 @@
-//! TLS for gateways and webhooks: the system's roots or those of a file, and the one crypto provider of this workspace.
+//! TLS for gateways, webhooks and whoever else has to be asked: the system's roots or those of a file, and the one crypto provider of this workspace.
 
 use rustls::{
     ClientConfig, RootCertStore,
@@ -19,7 +19,7 @@ pub enum TlsError {
 }
 
 /// A client that trusts the certificates of `authority_pem` alone, or, without one, those of the system.
-pub(crate) fn client(authority_pem: Option<&[u8]>, timeout: Duration) -> Result<reqwest::Client, TlsError> {
+pub fn client(authority_pem: Option<&[u8]>, timeout: Duration) -> Result<reqwest::Client, TlsError> {
     let mut roots = RootCertStore::empty();
     match authority_pem {
         Some(pem) => {
