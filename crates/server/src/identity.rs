@@ -4,8 +4,8 @@ use crate::{
     api::{Caller, Role},
     edge::Edge,
     limit::address_key,
-    operators::OperatorsError,
     problem::Failure,
+    roster::RosterError,
 };
 use axum::{
     extract::{FromRequestParts, Request, State},
@@ -149,7 +149,7 @@ pub(crate) fn caller(edge: &Edge, authorization: Option<&[u8]>) -> Result<Caller
     match edge.operators.find(token.trim_ascii()) {
         Ok(Some(caller)) => Ok(caller),
         Ok(None) => Err(unauthorised("nobody has this token")),
-        Err(error @ OperatorsError::File { .. } | error @ OperatorsError::Content { .. }) => {
+        Err(error @ (RosterError::File { .. } | RosterError::Content { .. })) => {
             tracing::error!(error = %error, "nobody can log in");
             Err(Failure::new(
                 StatusCode::SERVICE_UNAVAILABLE,

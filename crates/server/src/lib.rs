@@ -14,6 +14,7 @@ pub mod limit;
 pub mod openapi;
 pub mod operators;
 pub mod pages;
+pub mod roster;
 pub mod tls;
 
 mod accept;

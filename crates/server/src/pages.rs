@@ -1,8 +1,13 @@
 //! What the console's pages show beyond the operator API: serialisable views. What must stay out: how they are computed.
 
-use crate::api::RolloutView;
+use crate::api::{NoticeSheet, NoticeView, RemedyView, RolloutView};
 use serde::{Deserialize, Serialize};
-use staffel_core::{ids::Digest, release::Kind, rollout::WaveNow};
+use staffel_core::{
+    foreign::Component,
+    ids::{DeviceId, Digest},
+    release::Kind,
+    rollout::WaveNow,
+};
 use staffel_trust::statement::predicate::{Gate, Release};
 
 /// Devices by what is known of them. A device in safe mode is counted there and by its presence.
@@ -159,10 +164,77 @@ pub struct ReleasePage {
 /// Who can change a customer's machines, and does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SupplierRow {
-    /// As the release says it; empty if it says nothing.
+    /// As the release says it, or the machine; empty if they say nothing.
     pub supplier: String,
+    /// Of a release, or of software that updates itself.
     pub release: String,
     /// Version and devices that run it.
     pub versions: Vec<(String, u64)>,
     pub digest: Option<Digest>,
+}
+
+/// Software that Staffel did not ship, and that came to devices within a day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeRow {
+    pub component: Component,
+    /// Devices that got it.
+    pub devices: u64,
+    /// When the server heard of the first and of the last, Unix milliseconds.
+    pub first_ms: u64,
+    pub last_ms: u64,
+    /// Customer and site of some of them.
+    pub places: Vec<(String, String)>,
+    /// How many more places there are.
+    pub more_places: u64,
+}
+
+/// Of the devices that got something and of the others: how many there are, and how many are in trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SuspicionCounts {
+    pub got: u64,
+    pub got_in_trouble: u64,
+    pub others: u64,
+    pub others_in_trouble: u64,
+    /// How often chance alone would do that.
+    pub chance: f64,
+}
+
+/// Foreign software that looks like the cause of trouble.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SuspicionRow {
+    /// Of the entry in the log.
+    pub position: u64,
+    pub at_ms: u64,
+    pub component: Component,
+    /// `None` for whoever is bound to a customer: they count the devices of all.
+    pub counts: Option<SuspicionCounts>,
+    /// Devices in trouble that got it, as far as the person may see them: id and `customer/site/name`.
+    pub devices: Vec<(DeviceId, String)>,
+    /// Incidents that were opened because of it.
+    pub incidents: Vec<u64>,
+}
+
+/// A remedy with those who stand for it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RemedyRow {
+    pub view: RemedyView,
+    /// Ids of the operators' keys that signed it.
+    pub signers: Vec<String>,
+}
+
+/// A notice, as far as somebody may know of it: the figures are about the recipients that are theirs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NoticeRow {
+    pub view: NoticeView,
+    /// The incident that it is about, if it may be seen.
+    pub incident: Option<u64>,
+}
+
+/// A notice and what came of it for each recipient that somebody may see.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NoticePage {
+    pub row: NoticeRow,
+    pub sheet: NoticeSheet,
+    /// What comes next for each recipient, as a value.
+    pub steps: Vec<serde_json::Value>,
 }

@@ -25,6 +25,7 @@ pub mod record;
 mod recovery;
 mod refuse;
 mod remedies;
+mod response;
 mod retire;
 mod series;
 mod state;

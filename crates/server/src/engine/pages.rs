@@ -5,7 +5,7 @@ use super::{
     Engine, EngineError, chain, now_ms,
     record::Record,
     state::{Running, State},
-    view::{presence, sees, show, state_word},
+    view::{full_name, presence, sees, show, state_word},
 };
 use crate::{
     api::Caller,
@@ -16,6 +16,7 @@ use crate::{
 use serde_json::Value;
 use staffel_core::{
     fleet::DeviceIndex,
+    foreign::ComponentKind,
     ids::{DeviceId, Digest},
 };
 use staffel_store::{Entry, ReadLog as _, inclusion_proof, leaf_hash, root, verify_inclusion};
@@ -247,6 +248,24 @@ impl Engine {
         Ok(rows.into_values().collect())
     }
 
+    /// Whose software changes a customer's machines by itself, past Staffel.
+    pub fn self_updaters(&self, who: &Caller, tenant: &str) -> Result<Vec<SupplierRow>, EngineError> {
+        let state = self.state();
+        customer(&state, who, tenant)?;
+        let own = devices(&state).filter(|index| state.fleet.tenant_of(*index).name == tenant);
+        let mut rows: BTreeMap<(&str, &str), SupplierRow> = BTreeMap::new();
+        for (component, devices) in state.foreign.counted(ComponentKind::SelfUpdater, own) {
+            let row = rows.entry((&component.supplier, &component.name)).or_insert_with(|| SupplierRow {
+                supplier: component.supplier.clone(),
+                release: component.name.clone(),
+                versions: Vec::new(),
+                digest: None,
+            });
+            row.versions.push((component.version.clone(), devices));
+        }
+        Ok(rows.into_values().collect())
+    }
+
     fn read_entries(&self, from: u64, most: usize) -> Result<Vec<Entry>, EngineError> {
         self.0.log.read(from, most).map_err(|e| EngineError::Internal { why: chain(&e) })
     }
@@ -348,12 +367,6 @@ fn device_of(state: &State, payload: &Value) -> Option<DeviceIndex> {
         Some(number) => DeviceIndex::try_from(number).ok().filter(|n| (*n as usize) < state.fleet.devices.len()),
         None => state.fleet.find(&DeviceId::parse(device.as_str()?)?),
     }
-}
-
-fn full_name(state: &State, index: DeviceIndex) -> String {
-    let row = state.fleet.device(index);
-    let site = &state.fleet.sites[row.site as usize];
-    format!("{}/{}/{}", state.fleet.tenants[site.tenant as usize].name, site.name, row.name)
 }
 
 /// Envelopes carry whole releases and lists whole fleets: people look at those elsewhere.

@@ -85,7 +85,7 @@ impl State {
             };
             RemedyView {
                 device: sent.remedy.device,
-                name: self.full_name(index),
+                name: view::full_name(self, index),
                 sequence: sent.remedy.sequence,
                 case: sent.remedy.case.clone(),
                 action: sent.remedy.action.to_string(),
@@ -98,12 +98,6 @@ impl State {
             }
         })
         .collect()
-    }
-
-    fn full_name(&self, index: DeviceIndex) -> String {
-        let row = self.fleet.device(index);
-        let site = &self.fleet.sites[row.site as usize];
-        format!("{}/{}/{}", self.fleet.tenants[site.tenant as usize].name, site.name, row.name)
     }
 }
 

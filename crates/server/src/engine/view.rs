@@ -349,6 +349,13 @@ pub(super) fn presence(state: &State, index: DeviceIndex, now: u64) -> &'static 
     }
 }
 
+/// `customer/site/name`.
+pub(super) fn full_name(state: &State, index: DeviceIndex) -> String {
+    let row = state.fleet.device(index);
+    let site = &state.fleet.sites[row.site as usize];
+    format!("{}/{}/{}", state.fleet.tenants[site.tenant as usize].name, site.name, row.name)
+}
+
 pub(super) fn device(state: &State, index: DeviceIndex, now: u64) -> DeviceView {
     let row = state.fleet.device(index);
     let info = &state.info[index as usize];

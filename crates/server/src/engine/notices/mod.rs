@@ -10,6 +10,7 @@ mod words;
 
 pub use desk::{Desk, DeskConfig, DeskError, GatewayConfig, SmtpConfig};
 pub(super) use desk::{TIMEOUT, read, read_line};
+pub(super) use view::{sheet, summary};
 pub(super) use words::to_core;
 
 use staffel_notice::{Book, address::Address};

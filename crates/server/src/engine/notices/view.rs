@@ -5,14 +5,14 @@ use super::{
     Desk, incident_name,
 };
 use crate::api::{NoticeCall, NoticeSheet, NoticeText, NoticeView, RecipientView};
-use staffel_notice::{Done, Language, Manners, Progress, Step, Waiting, call_list};
+use staffel_notice::{Done, Language, Manners, Progress, Recipient, Step, Waiting, call_list};
 
 impl Engine {
     /// All notices, oldest first.
     pub fn notices(&self) -> Vec<NoticeView> {
         let now = now_ms();
         let manners = self.manners();
-        self.state().notices.book.notices().map(|progress| summary(progress, &manners, now)).collect()
+        self.state().notices.book.notices().map(|progress| summary(progress, &manners, now, &everybody)).collect()
     }
 
     /// One notice with its recipients.
@@ -20,7 +20,7 @@ impl Engine {
         let state = self.state();
         let progress = state.notices.book.notice(id);
         let progress = progress.ok_or_else(|| EngineError::NotFound { what: format!("notice {id}") })?;
-        Ok(sheet(progress, self.0.desk.get(), now_ms()))
+        Ok(sheet(progress, self.0.desk.get(), now_ms(), &everybody))
     }
 
     /// Who has not said that they know.
@@ -47,7 +47,7 @@ impl Engine {
         Ok(rows.into_iter().map(call).collect())
     }
 
-    fn manners(&self) -> Manners {
+    pub(in super::super) fn manners(&self) -> Manners {
         self.0.desk.get().map_or_else(Manners::default, |desk| desk.manners.clone())
     }
 }
@@ -67,10 +67,21 @@ pub(super) fn clock(at_ms: u64) -> String {
     format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
 }
 
-fn summary(progress: &Progress, manners: &Manners, now: u64) -> NoticeView {
+/// For whoever may see all recipients.
+pub(super) fn everybody(_: &Recipient) -> bool {
+    true
+}
+
+/// A notice in one line, counting the recipients that somebody may see.
+pub(in super::super) fn summary(
+    progress: &Progress,
+    manners: &Manners,
+    now: u64,
+    sees: &dyn Fn(&Recipient) -> bool,
+) -> NoticeView {
     let notice = &progress.notice;
-    let recipients = notice.audience.len() as u32;
-    let to_call = (0..recipients).filter(|r| progress.next(*r, manners, now) == Step::Call).count();
+    let seen = || (0..).zip(&notice.audience).zip(&progress.reaches).filter(|((_, one), _)| sees(one));
+    let to_call = seen().filter(|((r, _), _)| progress.next(*r, manners, now) == Step::Call).count();
     NoticeView {
         notice: Some(notice.id),
         incident: notice.incident,
@@ -79,19 +90,25 @@ fn summary(progress: &Progress, manners: &Manners, now: u64) -> NoticeView {
         superseded_by: progress.superseded_by,
         made_ms: notice.made_ms,
         by: notice.by.clone(),
-        recipients: u64::from(recipients),
-        acknowledged: progress.reaches.iter().filter(|reach| reach.acknowledged.is_some()).count() as u64,
+        recipients: seen().count() as u64,
+        acknowledged: seen().filter(|(_, reach)| reach.acknowledged.is_some()).count() as u64,
         to_call: to_call as u64,
     }
 }
 
-pub(super) fn sheet(progress: &Progress, desk: Option<&Desk>, now: u64) -> NoticeSheet {
+/// A notice with the recipients that somebody may see; its texts are as the first of these gets them.
+pub(in super::super) fn sheet(
+    progress: &Progress,
+    desk: Option<&Desk>,
+    now: u64,
+    sees: &dyn Fn(&Recipient) -> bool,
+) -> NoticeSheet {
     let manners = desk.map_or_else(Manners::default, |desk| desk.manners.clone());
     let notice = &progress.notice;
     let name = incident_name(notice.incident);
     let mut texts = Vec::new();
     for language in Language::ALL {
-        let first = notice.audience.iter().find(|one| one.language == language);
+        let first = notice.audience.iter().find(|one| one.language == language && sees(one));
         let (Some(one), Some(desk)) = (first, desk) else { continue };
         let frame = desk.letterhead.frame(&name, one.code);
         let Ok(message) = notice.template.fill(&notice.values, language, &frame) else { continue };
@@ -102,20 +119,20 @@ pub(super) fn sheet(progress: &Progress, desk: Option<&Desk>, now: u64) -> Notic
             sms: message.sms,
         });
     }
-    let recipients =
-        (0..).zip(&notice.audience).zip(&progress.reaches).map(|((recipient, one), reach)| RecipientView {
-            recipient,
-            tenant: one.tenant.clone(),
-            site: one.site.clone(),
-            language: one.language.to_string(),
-            critical: one.critical,
-            code: one.code.to_string(),
-            routes: one.routes.iter().map(ToString::to_string).collect(),
-            next: words(&progress.next(recipient, &manners, now)),
-            attempts: reach.attempts.len() as u32,
-            acknowledged_ms: reach.acknowledged.as_ref().map(|said| said.at_ms),
-        });
-    NoticeSheet { notice: summary(progress, &manners, now), texts, recipients: recipients.collect() }
+    let seen = (0..).zip(&notice.audience).zip(&progress.reaches).filter(|((_, one), _)| sees(one));
+    let recipients = seen.map(|((recipient, one), reach)| RecipientView {
+        recipient,
+        tenant: one.tenant.clone(),
+        site: one.site.clone(),
+        language: one.language.to_string(),
+        critical: one.critical,
+        code: one.code.to_string(),
+        routes: one.routes.iter().map(ToString::to_string).collect(),
+        next: words(&progress.next(recipient, &manners, now)),
+        attempts: reach.attempts.len() as u32,
+        acknowledged_ms: reach.acknowledged.as_ref().map(|said| said.at_ms),
+    });
+    NoticeSheet { notice: summary(progress, &manners, now, sees), texts, recipients: recipients.collect() }
 }
 
 fn words(step: &Step) -> String {

@@ -52,7 +52,9 @@ impl Engine {
                 let mut book = Book::default();
                 book.apply(&drawn.event, now);
                 let progress = book.notices().next();
-                let mut sheet = progress.map(|progress| view::sheet(progress, Some(desk), now)).ok_or_else(lost)?;
+                let mut sheet = progress
+                    .map(|progress| view::sheet(progress, Some(desk), now, &view::everybody))
+                    .ok_or_else(lost)?;
                 sheet.notice.notice = None;
                 return Ok(sheet);
             }

@@ -14,4 +14,4 @@ mod words;
 
 pub use sites::Place;
 pub(super) use state::Recovery;
-pub(super) use view::visible;
+pub(super) use view::{visible, visible_incident};

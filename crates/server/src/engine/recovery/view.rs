@@ -27,7 +27,7 @@ pub(in super::super) fn visible<'a>(state: &'a State, who: &Caller, id: CaseId) 
 }
 
 /// The same of an incident: at least one of its cases is the caller's.
-pub(super) fn visible_incident<'a>(
+pub(in super::super) fn visible_incident<'a>(
     state: &'a State,
     who: &Caller,
     id: IncidentId,
