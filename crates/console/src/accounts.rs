@@ -1,27 +1,18 @@
-//! Local accounts of the console: `console-users.json` in the server's folder, passwords as Argon2id only.
-//!
-//! The file is looked at before each use, so a change counts at once, also for sessions that are open. A file that can't be
-//! read lets nobody in. What must stay out: sessions, and what a role may do.
+//! Local accounts of the console: `console-users.json` in the server's folder, passwords as Argon2id only. What must stay out:
+//! sessions, and what a role may do.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use serde::{Deserialize, Serialize};
 use staffel_server::{
     api::Role,
-    files::{self, Stamp},
-    operators::{is_name, same},
+    operators::same,
+    roster::{Kind, Named, Roster, RosterError},
 };
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-const FILE: &str = "console-users.json";
-const LOCK: &str = "console-users.lock";
 /// About 10,000 accounts.
-const MAX_FILE: u64 = 8 << 20;
+static KIND: Kind =
+    Kind { word: "account", file: "console-users.json", lock: "console-users.lock", field: "users", most: 8 << 20 };
 /// Characters of a password.
 pub const SHORTEST: usize = 12;
 /// Longer ones would only cost time.
@@ -34,23 +25,10 @@ const LANES: u32 = 1;
 /// Why accounts can't be used or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountsError {
-    #[error("{operation} {}", path.display())]
-    File {
-        operation: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("{} is not usable: {why}", path.display())]
-    Content { path: PathBuf, why: String },
-    #[error("an account's name is 1 to 64 letters, digits, dots, dashes, underscores or at signs; {name:?} is not")]
-    Name { name: String },
+    #[error(transparent)]
+    Roster(#[from] RosterError),
     #[error("a password has {SHORTEST} to {LONGEST} characters")]
     Password,
-    #[error("there is an account {name:?} already")]
-    Exists { name: String },
-    #[error("there is no account {name:?}")]
-    Missing { name: String },
     #[error("hash a password: {why}")]
     Hash { why: String },
 }
@@ -74,7 +52,7 @@ impl Hashed {
             return Err(AccountsError::Password);
         }
         let mut salt = [0; 16];
-        getrandom::fill(&mut salt).map_err(|e| AccountsError::Hash { why: e.to_string() })?;
+        getrandom::fill(&mut salt).map_err(|e| RosterError::Random { kind: KIND.word, why: e.to_string() })?;
         let mut hashed = Hashed {
             salt: hex::encode(salt),
             argon2id: String::new(),
@@ -134,120 +112,53 @@ pub struct Account {
     pub extra: BTreeMap<String, serde_json::Value>,
 }
 
-#[derive(Default, Serialize, Deserialize)]
-struct Users {
-    users: Vec<Account>,
-    #[serde(flatten)]
-    extra: BTreeMap<String, serde_json::Value>,
+impl Named for Account {
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// The accounts of a server's folder.
+pub(crate) struct Accounts(Roster<Account>);
+
+impl Accounts {
+    pub fn new(dir: &Path) -> Self {
+        Accounts(Roster::new(dir, &KIND))
+    }
+
+    /// The account of that name.
+    pub fn find(&self, name: &str) -> Result<Option<Account>, RosterError> {
+        Ok(self.0.current()?.iter().find(|account| account.name == name).cloned())
+    }
+
+    /// True if nobody can log in yet.
+    pub fn is_empty(&self) -> bool {
+        self.0.current().is_ok_and(|accounts| accounts.is_empty())
+    }
 }
 
 /// Adds an account. `tenant` binds it to one customer.
 pub fn add(dir: &Path, name: &str, role: Role, tenant: Option<&str>, password: &str) -> Result<(), AccountsError> {
-    if !is_name(name) {
-        return Err(AccountsError::Name { name: name.into() });
-    }
-    let password = Hashed::of(password)?;
-    change(dir, |users| {
-        if users.iter().any(|user| user.name == name) {
-            return Err(AccountsError::Exists { name: name.into() });
-        }
-        let tenant = tenant.map(str::to_owned);
-        users.push(Account { name: name.into(), role, tenant, password, extra: BTreeMap::new() });
-        Ok(())
-    })
+    let accounts = Accounts::new(dir).0;
+    accounts.check_name(name)?;
+    let (password, tenant) = (Hashed::of(password)?, tenant.map(str::to_owned));
+    Ok(accounts.add(Account { name: name.into(), role, tenant, password, extra: BTreeMap::new() })?)
 }
 
 /// Sets a new password; open sessions of the account end.
 pub fn set_password(dir: &Path, name: &str, password: &str) -> Result<(), AccountsError> {
     let password = Hashed::of(password)?;
-    change(dir, |users| {
-        let user = users.iter_mut().find(|user| user.name == name);
-        user.ok_or_else(|| AccountsError::Missing { name: name.into() })?.password = password;
-        Ok(())
-    })
+    Ok(Accounts::new(dir).0.edit(name, |account| account.password = password)?)
 }
 
 /// Removes an account; its sessions end.
 pub fn remove(dir: &Path, name: &str) -> Result<(), AccountsError> {
-    change(dir, |users| {
-        let before = users.len();
-        users.retain(|user| user.name != name);
-        if users.len() == before { Err(AccountsError::Missing { name: name.into() }) } else { Ok(()) }
-    })
+    Ok(Accounts::new(dir).0.remove(name)?)
 }
 
 /// All accounts. A folder without the file has none.
-pub fn list(dir: &Path) -> Result<Vec<Account>, AccountsError> {
-    Ok(read(&dir.join(FILE))?.users)
-}
-
-fn change(dir: &Path, edit: impl FnOnce(&mut Vec<Account>) -> Result<(), AccountsError>) -> Result<(), AccountsError> {
-    let lock_path = dir.join(LOCK);
-    // Two programs that change it at the same time: the second waits.
-    let lock = File::options().create(true).append(true).open(&lock_path).map_err(failed("open", &lock_path))?;
-    lock.lock().map_err(failed("lock", &lock_path))?;
-    let path = dir.join(FILE);
-    let mut users = read(&path)?;
-    edit(&mut users.users)?;
-    let mut text = serde_json::to_vec_pretty(&users)
-        .map_err(|error| AccountsError::Content { path: path.clone(), why: error.to_string() })?;
-    text.push(b'\n');
-    files::replace(&path, &text, true).map_err(failed("write", &path))
-}
-
-fn read(path: &Path) -> Result<Users, AccountsError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Users::default()),
-        Err(error) => return Err(failed("open", path)(error)),
-    };
-    let mut text = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(file, MAX_FILE), &mut text).map_err(failed("read", path))?;
-    serde_json::from_slice(&text)
-        .map_err(|error| AccountsError::Content { path: path.to_owned(), why: error.to_string() })
-}
-
-fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AccountsError {
-    let path = path.to_owned();
-    move |source| AccountsError::File { operation, path, source }
-}
-
-/// The accounts as the running console uses them.
-pub(crate) struct Accounts {
-    path: PathBuf,
-    seen: Mutex<Option<(Stamp, Arc<Vec<Account>>)>>,
-}
-
-impl Accounts {
-    pub fn new(dir: &Path) -> Self {
-        Accounts { path: dir.join(FILE), seen: Mutex::new(None) }
-    }
-
-    /// The account of that name.
-    pub fn find(&self, name: &str) -> Result<Option<Account>, AccountsError> {
-        Ok(self.current()?.iter().find(|account| account.name == name).cloned())
-    }
-
-    /// True if nobody can log in yet.
-    pub fn is_empty(&self) -> bool {
-        self.current().is_ok_and(|accounts| accounts.is_empty())
-    }
-
-    fn current(&self) -> Result<Arc<Vec<Account>>, AccountsError> {
-        let Some(stamp) = Stamp::of(&self.path).map_err(failed("look at", &self.path))? else {
-            return Ok(Arc::default());
-        };
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, accounts)) = &*seen
-            && *known == stamp
-        {
-            return Ok(accounts.clone());
-        }
-        *seen = None;
-        let accounts = Arc::new(read(&self.path)?.users);
-        *seen = Some((stamp, accounts.clone()));
-        Ok(accounts)
-    }
+pub fn list(dir: &Path) -> Result<Arc<Vec<Account>>, AccountsError> {
+    Ok(Accounts::new(dir).0.current()?)
 }
 
 #[cfg(test)]
@@ -266,10 +177,8 @@ mod tests {
         let changed = accounts.find("ann").unwrap().unwrap();
         assert!(changed.password.is("another passphrase") && !changed.password.is("a long passphrase"));
         assert!(changed.password != ann.password && changed.tenant.as_deref() == Some("clinic"));
-        let path = dir.path().join(FILE);
+        let path = dir.path().join(KIND.file);
         assert!(!std::fs::read_to_string(&path).unwrap().contains("passphrase"));
-        use std::os::unix::fs::PermissionsExt;
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         remove(dir.path(), "ann").unwrap();
         assert!(accounts.find("ann").unwrap().is_none());
     }
@@ -278,12 +187,14 @@ mod tests {
     fn bad_names_short_passwords_and_doubles_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let add = |name: &str, password: &str| add(dir.path(), name, Role::Viewer, None, password);
-        assert!(matches!(add("a b", "long enough password"), Err(AccountsError::Name { .. })));
-        assert!(matches!(add("ann", "short"), Err(AccountsError::Password)));
+        use AccountsError::{Password, Roster};
+        assert!(matches!(add("a b", "long enough password"), Err(Roster(RosterError::Name { .. }))));
+        assert!(matches!(add("ann", "short"), Err(Password)));
         add("ann", "long enough password").unwrap();
-        assert!(matches!(add("ann", "long enough password"), Err(AccountsError::Exists { .. })));
-        assert!(matches!(remove(dir.path(), "ben"), Err(AccountsError::Missing { .. })));
-        assert!(matches!(set_password(dir.path(), "ben", "long enough password"), Err(AccountsError::Missing { .. })));
+        assert!(matches!(add("ann", "long enough password"), Err(Roster(RosterError::Exists { .. }))));
+        assert!(matches!(remove(dir.path(), "ben"), Err(Roster(RosterError::Missing { .. }))));
+        let unknown = set_password(dir.path(), "ben", "long enough password").unwrap_err();
+        assert_eq!(unknown.to_string(), "there is no account \"ben\"");
     }
 
     #[test]
@@ -292,7 +203,7 @@ mod tests {
         add(dir.path(), "ann", Role::Viewer, None, "long enough password").unwrap();
         let accounts = Accounts::new(dir.path());
         assert!(accounts.find("ann").unwrap().is_some());
-        std::fs::write(dir.path().join(FILE), "{\"users\": [").unwrap();
+        std::fs::write(dir.path().join(KIND.file), "{\"users\": [").unwrap();
         assert!(accounts.find("ann").is_err() && !accounts.is_empty());
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     accounts::Hashed,
-    sessions::{Found, Key, key, random},
+    sessions::{Found, Key, Proof, key, random},
     web::{Console, Frame, LANGUAGE_COOKIE, Look, Stop, THEME_COOKIE, cookie, local, page},
     words::Language,
 };
@@ -58,6 +58,8 @@ pub(crate) struct Person {
     pub caller: Caller,
     pub csrf: String,
     pub session: Key,
+    /// Let in by the provider's word; the account is not ours.
+    pub by_provider: bool,
 }
 
 impl Console {
@@ -77,21 +79,43 @@ impl Console {
             Found::Expired { account } => return Err(Some(account)),
             Found::Unknown => return Err(None),
         };
-        let account = self.accounts.find(&session.account).unwrap_or_else(|error| {
-            tracing::error!(%error, "nobody can be let in");
-            None
-        });
-        match account.filter(|account| account.password == session.password) {
-            Some(account) => Ok(Person {
-                caller: Caller { name: account.name, role: account.role, tenant: account.tenant },
-                csrf: session.csrf,
-                session: key,
-            }),
+        let by_provider = matches!(session.proof, Proof::Provider(_));
+        let caller = match session.proof {
+            Proof::Provider(caller) => Some(caller),
+            Proof::Password(password) => {
+                let account = self.accounts.find(&session.account).unwrap_or_else(|error| {
+                    tracing::error!(%error, "nobody can be let in");
+                    None
+                });
+                let account = account.filter(|account| account.password == password);
+                account.map(|account| Caller { name: account.name, role: account.role, tenant: account.tenant })
+            }
+        };
+        match caller {
+            Some(caller) => Ok(Person { caller, csrf: session.csrf, session: key, by_provider }),
             None => {
                 self.sessions.end(&key);
                 Err(Some(session.account))
             }
         }
+    }
+}
+
+impl Console {
+    /// Refuses, and logs, those who try too often from one address or with one name. `known`: that name is an account.
+    pub async fn slow_down(
+        &self,
+        peer: Option<Extension<Peer>>,
+        name: Option<&str>,
+        known: Option<&str>,
+        what: &str,
+    ) -> Result<(), Stop> {
+        let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Extension(peer)| peer.address.ip());
+        let by_address = self.doors.by_address.take(address_key(address));
+        let by_name = name.map_or(Ok(()), |name| self.doors.by_name.take(name.chars().take(64).collect()));
+        let Some(wait) = [by_address, by_name].into_iter().filter_map(Result::err).max() else { return Ok(()) };
+        self.engine.refused(known, what, "too many attempts").await;
+        Err(Stop::TooMany { seconds: wait.as_secs() + 1 })
     }
 }
 
@@ -209,6 +233,8 @@ struct LoginPage {
     problem: String,
     /// There is no account at all yet.
     nobody: bool,
+    /// The other way in, as people call it, and where it begins.
+    provider: Option<(String, String)>,
 }
 
 #[derive(Deserialize)]
@@ -238,8 +264,10 @@ fn show_form(
         Err(error) => return Stop::internal(error).into_response(),
     };
     let frame = Frame::new(&Look { fragment: false, ..look.clone() }, None, "", look.words.t("login-title"));
-    let nobody = console.accounts.is_empty();
-    let mut response = page(status, &LoginPage { frame, csrf: csrf.clone(), next, name, problem, nobody });
+    let there = format!("/login/oidc?next={}", crate::web::encode(&next));
+    let provider = console.oidc.as_ref().map(|oidc| (oidc.name().to_owned(), there));
+    let nobody = provider.is_none() && console.accounts.is_empty();
+    let mut response = page(status, &LoginPage { frame, csrf: csrf.clone(), next, name, problem, nobody, provider });
     set_cookie(response.headers_mut(), FORM, &csrf, "; HttpOnly; SameSite=Strict");
     response
 }
@@ -270,17 +298,9 @@ async fn log_in(
         return Err(Stop::Refused { why: "stop-csrf" });
     }
     let name = sent.name.trim();
-    let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Extension(peer)| peer.address.ip());
-    let waits = [
-        console.doors.by_address.take(address_key(address)),
-        console.doors.by_name.take(name.chars().take(64).collect()),
-    ];
     let account = console.accounts.find(name).map_err(Stop::internal)?;
     let known = account.as_ref().map(|account| account.name.clone());
-    if let Some(wait) = waits.into_iter().filter_map(Result::err).max() {
-        console.engine.refused(known.as_deref(), WHAT, "too many attempts").await;
-        return Err(Stop::TooMany { seconds: wait.as_secs() + 1 });
-    }
+    console.slow_down(peer, Some(name), known.as_deref(), WHAT).await?;
     let hashed = account.as_ref().map_or_else(Hashed::nobody, |account| account.password.clone());
     let password = sent.password;
     let turn = console.doors.hashing.acquire().await.map_err(Stop::internal)?;
@@ -291,15 +311,27 @@ async fn log_in(
         let problem = words.t("login-wrong");
         return Ok(show_form(&console, &headers, next, name.to_string(), problem, StatusCode::UNAUTHORIZED));
     };
-    let token = console.sessions.begin(&account).map_err(Stop::internal)?;
-    tracing::info!(account = account.name, "logged in");
-    let mut response = Redirect::to(&next).into_response();
+    let mut response = enter(&console, &headers, &account.name, Proof::Password(account.password), &next)?;
+    set_cookie(response.headers_mut(), FORM, "", "; HttpOnly; SameSite=Strict; Max-Age=0");
+    Ok(response)
+}
+
+/// Begins a session and leads on.
+pub(crate) fn enter(
+    console: &Console,
+    headers: &HeaderMap,
+    account: &str,
+    proof: Proof,
+    next: &str,
+) -> Result<Response, Stop> {
+    let token = console.sessions.begin(account, proof).map_err(Stop::internal)?;
+    tracing::info!(account, "logged in");
+    let mut response = Redirect::to(next).into_response();
     // A session that this browser had before is not taken over.
-    if let Some(old) = cookie(&headers, SESSION) {
+    if let Some(old) = cookie(headers, SESSION) {
         console.sessions.end(&key(old));
     }
     set_cookie(response.headers_mut(), SESSION, &token, "; HttpOnly; SameSite=Lax");
-    set_cookie(response.headers_mut(), FORM, "", "; HttpOnly; SameSite=Strict; Max-Age=0");
     Ok(response)
 }
 
@@ -315,7 +347,7 @@ pub(crate) fn forget(headers: &mut HeaderMap) {
     set_cookie(headers, SESSION, "", "; HttpOnly; SameSite=Lax; Max-Age=0");
 }
 
-fn set_cookie(headers: &mut HeaderMap, name: &str, value: &str, more: &str) {
+pub(crate) fn set_cookie(headers: &mut HeaderMap, name: &str, value: &str, more: &str) {
     // Values are hex or words of ours.
     if let Ok(value) = HeaderValue::from_str(&format!("{name}={value}; Path=/; Secure{more}")) {
         headers.append(header::SET_COOKIE, value);

@@ -2,13 +2,15 @@
 //!
 //! Every page is a projection of the log that the engine keeps; every button ends in one of the engine's functions, with the
 //! person's name. Pages are made here (askama), in two languages (`words`), and refresh themselves by htmx when the engine
-//! says that something changed (`live`); they can be read without scripts. `auth` knows who asks, `web` what every page has,
-//! `pages/` holds one file a page. What must stay out: decisions, and anything that the log does not say.
+//! says that something changed (`live`); they can be read without scripts. `auth` knows who asks, `oidc` takes a provider's
+//! word for it, `web` what every page has, `pages/` holds one file a page. What must stay out: decisions, and anything that
+//! the log does not say.
 
 pub mod accounts;
 mod assets;
 mod auth;
 mod live;
+pub mod oidc;
 mod pages;
 pub mod sessions;
 mod times;
@@ -17,7 +19,7 @@ mod words;
 
 pub use assets::has_scripts;
 
-use crate::{accounts::Accounts, auth::Doors, sessions::Lifetime, web::Console};
+use crate::{accounts::Accounts, auth::Doors, oidc::Oidc, sessions::Lifetime, web::Console};
 use axum::Router;
 use staffel_server::{
     config::EdgeConfig,
@@ -33,6 +35,8 @@ pub struct Settings {
     /// Holds `console-users.json`.
     pub data_dir: PathBuf,
     pub lifetime: Lifetime,
+    /// A provider that people can log in with, too.
+    pub oidc: Option<Oidc>,
 }
 
 /// Largest form, bytes.
@@ -45,9 +49,11 @@ pub fn router(engine: Engine, settings: &Settings, stopped: watch::Receiver<bool
         accounts: Accounts::new(&settings.data_dir),
         sessions: sessions::Sessions::new(settings.lifetime),
         doors: Doors::default(),
+        oidc: settings.oidc.clone(),
         stopped,
     });
-    let router = pages::routes().merge(auth::routes()).merge(live::routes()).merge(assets::routes());
+    let router =
+        pages::routes().merge(auth::routes()).merge(oidc::routes()).merge(live::routes()).merge(assets::routes());
     let router = router.fallback(|| async { web::Stop::NotFound });
     router
         .layer(axum::extract::DefaultBodyLimit::max(MAX_FORM))

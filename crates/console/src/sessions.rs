@@ -1,8 +1,9 @@
 //! Sessions: who is logged in, in memory only. A cookie holds 256 random bits, the table their SHA-256. What must stay out:
 //! cookies and HTTP.
 
-use crate::accounts::{Account, Hashed};
+use crate::accounts::Hashed;
 use sha2::{Digest as _, Sha256};
+use staffel_server::api::Caller;
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
@@ -27,6 +28,15 @@ impl Default for Lifetime {
     }
 }
 
+/// Why somebody was let in.
+#[derive(Clone)]
+pub(crate) enum Proof {
+    /// The account's password then: another one ends the session.
+    Password(Hashed),
+    /// The provider's word, and what the rules made of it.
+    Provider(Caller),
+}
+
 /// Names a session in the table.
 pub(crate) type Key = [u8; 32];
 
@@ -35,8 +45,7 @@ pub(crate) struct Session {
     pub account: String,
     /// Must come with every change, hex.
     pub csrf: String,
-    /// The account's password then: another one ends the session.
-    pub password: Hashed,
+    pub proof: Proof,
     made: Instant,
     used: Instant,
 }
@@ -75,15 +84,9 @@ impl Sessions {
     }
 
     /// Begins a session; answers what the cookie holds.
-    pub fn begin(&self, account: &Account) -> Result<String, getrandom::Error> {
+    pub fn begin(&self, account: &str, proof: Proof) -> Result<String, getrandom::Error> {
         let (token, now) = (random()?, Instant::now());
-        let session = Session {
-            account: account.name.clone(),
-            csrf: random()?,
-            password: account.password.clone(),
-            made: now,
-            used: now,
-        };
+        let session = Session { account: account.to_owned(), csrf: random()?, proof, made: now, used: now };
         let mut table = self.table();
         table.retain(|_, session| !self.is_over(session, now));
         if table.len() >= MOST
@@ -128,22 +131,15 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use staffel_server::api::Role;
 
-    fn account(name: &str) -> Account {
-        Account {
-            name: name.into(),
-            role: Role::Viewer,
-            tenant: None,
-            password: Hashed::nobody(),
-            extra: Default::default(),
-        }
+    fn begin(sessions: &Sessions, name: &str) -> String {
+        sessions.begin(name, Proof::Password(Hashed::nobody())).unwrap()
     }
 
     #[test]
     fn a_session_is_found_by_its_token_alone_and_ends() {
         let sessions = Sessions::new(Lifetime::default());
-        let (ann, ben) = (sessions.begin(&account("ann")).unwrap(), sessions.begin(&account("ben")).unwrap());
+        let (ann, ben) = (begin(&sessions, "ann"), begin(&sessions, "ben"));
         assert!(ann != ben && ann.len() == 64);
         assert!(matches!(sessions.find(&key(&ann), true), Found::Alive(s) if s.account == "ann"));
         assert!(matches!(sessions.find(&key(&ann[1..]), true), Found::Unknown));
@@ -155,7 +151,7 @@ mod tests {
     #[test]
     fn a_session_that_is_over_is_said_once_and_gone() {
         let sessions = Sessions::new(Lifetime { idle: Duration::ZERO, whole: Duration::from_secs(60) });
-        let token = sessions.begin(&account("ann")).unwrap();
+        let token = begin(&sessions, "ann");
         std::thread::sleep(Duration::from_millis(2));
         assert!(matches!(sessions.find(&key(&token), true), Found::Expired { account } if account == "ann"));
         assert!(matches!(sessions.find(&key(&token), true), Found::Unknown));

@@ -5,6 +5,7 @@ use crate::{
     accounts::Accounts,
     assets,
     auth::{Doors, Person},
+    oidc::Oidc,
     sessions::Sessions,
     times,
     words::{Language, Words},
@@ -28,6 +29,7 @@ pub(crate) struct Console {
     pub accounts: Accounts,
     pub sessions: Sessions,
     pub doors: Doors,
+    pub oidc: Option<Oidc>,
     pub stopped: watch::Receiver<bool>,
 }
 
@@ -202,6 +204,8 @@ pub(crate) enum Stop {
     TooMany {
         seconds: u64,
     },
+    /// The provider of log-ins can't be asked.
+    Provider,
     /// The engine's own words.
     Engine(EngineError),
     Internal,
@@ -230,6 +234,7 @@ impl Stop {
             Stop::Refused { .. } | Stop::Engine(EngineError::Forbidden { .. }) => StatusCode::FORBIDDEN,
             Stop::NotFound => StatusCode::NOT_FOUND,
             Stop::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Stop::Provider => StatusCode::BAD_GATEWAY,
             Stop::Engine(EngineError::Conflict { .. }) => StatusCode::CONFLICT,
             Stop::Engine(EngineError::ReadOnly { .. }) => StatusCode::SERVICE_UNAVAILABLE,
             Stop::Engine(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -287,6 +292,7 @@ fn stopped(look: &Look, stop: &Stop) -> Response {
     let (what, hint) = match stop {
         Stop::NotFound => (words.t("stop-not-found"), words.t("stop-not-found-hint")),
         Stop::Refused { why } => (words.t(why), words.t("stop-refused-hint")),
+        Stop::Provider => (words.t("stop-oidc-away"), words.t("stop-oidc-away-hint")),
         Stop::TooMany { seconds } => (words.t1("stop-too-many", "n", *seconds), String::new()),
         Stop::Engine(EngineError::Conflict { why, hint } | EngineError::Refused { why, hint }) => {
             (why.clone(), hint.clone())

@@ -311,7 +311,7 @@ mod tests {
         let english = messages(SOURCES[0].1);
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut named = 0;
-        for part in ["templates", "src", "src/pages"] {
+        for part in ["templates", "src", "src/oidc", "src/pages"] {
             for file in std::fs::read_dir(folder.join(part)).unwrap().flatten() {
                 let Ok(text) = std::fs::read_to_string(file.path()) else { continue };
                 for call in ["words.t(\"", "words.t1(\"", "words.t2(\"", "words.with(\""] {

@@ -24,6 +24,8 @@ login-name = Konto
 login-password = Passwort
 login-button = Anmelden
 login-wrong = Konto oder Passwort ist falsch.
+login-with = Anmelden mit { $name }
+login-or = Oder mit einem Konto dieses Servers:
 login-nobody = Es gibt noch kein Konto. Eines anlegen, auf dem Server:
 
 # Was nicht ging
@@ -34,6 +36,11 @@ stop-not-found-hint = Adresse prüfen oder suchen.
 stop-role = Die Rolle dieses Kontos erlaubt das nicht.
 stop-whole-fleet = Das betrifft alle Kunden; dieses Konto sieht nur einen.
 stop-csrf = Das Formular war keines von uns oder ist zu alt.
+stop-oidc = Die Anmeldung wurde nicht angenommen: Die Antwort gehört nicht zu ihr oder ist nicht glaubwürdig.
+stop-oidc-unmapped = Noch hat niemand festgelegt, was Sie hier dürfen. Bitte an den Betreiber dieses Servers wenden.
+stop-oidc-nameless = Der Anmeldedienst nennt keinen Namen für Sie, der im Log stehen könnte. Bitte an den Betreiber dieses Servers wenden.
+stop-oidc-away = Der Anmeldedienst ist gerade nicht erreichbar.
+stop-oidc-away-hint = Gleich noch einmal versuchen oder mit einem Konto dieses Servers anmelden.
 stop-refused-hint = Das steht im Log. Seite neu laden und wiederholen, oder jemanden fragen, dessen Rolle es erlaubt.
 stop-too-many = { $n ->
     [one] Zu viele Versuche. Eine Sekunde warten.
@@ -319,6 +326,7 @@ role-operator = Operator
 role-operator-may = sieht zu; hält Rollouts an, setzt sie fort, stoppt sie
 role-releaser = Freigebende Person
 role-releaser-may = wie ein Operator; startet Rollouts
+account-provider = Das Passwort kennt der Anmeldedienst; was Sie hier dürfen, sagen die Regeln dieses Servers.
 account-password = Ein neues Passwort wird auf dem Server gesetzt; offene Sitzungen enden dann:
 
 # Worauf ein Rollout wartet
@@ -646,3 +654,109 @@ log-rollout-cut-off = { $device } ging zurück, weil Gerät und Server einander 
 log-rollout-overdue = { $device } ist überfällig.
 log-rollout-withdrawn = { $device } gab seine Erlaubnis ungenutzt zurück.
 log-tenant-keys-set = { $by } hinterlegte die Schlüssel von { $tenant }.
+
+# Fremde Software
+nav-software = Software
+software = Software
+software-of = { $name } { $version } von { $supplier }
+software-unnamed = { $name } { $version }, Hersteller unbekannt
+software-kind-kernel-module = Kernelmodul
+software-kind-self-updater = aktualisiert sich selbst
+software-kind-service = Dienst
+software-kind-package = Paket
+updaters-title = Wer diese Rechner ohne Staffel ändert
+updaters-note = Software, die sich selbst aktualisiert, nach Angaben der Rechner. Kein Pilot und kein Halt bremst sie.
+updaters-none = Nichts auf diesen Rechnern aktualisiert sich selbst.
+suspects-title = Verdacht
+suspects-note = Software, die nicht von Staffel kam und kurz vor der Störung eintraf. Ein Verdacht ist ein Grund, hinzusehen und nachzufragen, nie ein Beweis.
+suspects-none = Es besteht kein Verdacht.
+suspect-got = { $n } von { $of }, die sie bekamen, schweigen, sind im abgesicherten Modus oder starten immer wieder neu.
+suspect-others = { $n } von { $of }, die sie nicht bekamen, ebenfalls.
+suspect-chance = Durch Zufall allein käme das in { $chance } der Fälle vor.
+suspect-devices = { $n ->
+    [one] Ein gestörtes Gerät, das sie bekam
+   *[other] { $n } gestörte Geräte, die sie bekamen
+  }
+suspect-more = { $n ->
+    [one] Ein weiteres Gerät.
+   *[other] { $n } weitere Geräte.
+  }
+changes-title = Was sich geändert hat
+changes-note = Was in den letzten 24 Stunden ohne Staffel auf Rechner kam: Module, Dienste, Pakete und was sich selbst aktualisiert.
+changes-none = Nichts hat sich geändert.
+changes-more = { $n ->
+    [one] Eine weitere Änderung.
+   *[other] { $n } weitere Änderungen.
+  }
+
+# Eingriffe
+nav-remedies = Eingriffe
+remedies-note = Was auf Rechnern veranlasst wurde. Jeder Eingriff ist für ein einziges Gerät unterschrieben; an fremde Software dürfen nur zwei gemeinsam. Unterschrieben wird im Terminal:
+remedies-none = Es gab keinen Eingriff.
+remedies-more = { $n ->
+    [one] Ein weiterer Eingriff, im Terminal:
+   *[other] { $n } weitere Eingriffe, im Terminal:
+  }
+remedy-act = Was
+remedy-signers = Unterschrieben mit Schlüssel
+remedy-sent = Abgeschickt von
+remedy-number = Eingriff { $n }, { $case }
+remedy-done = ausgeführt
+remedy-failed = gescheitert
+remedy-expired = verfallen
+remedy-waiting = wartet
+
+# Benachrichtigungen
+nav-notices = Nachrichten
+notices-note = Wer was erfahren hat. Die Empfänger standen fest, als die Nachricht abging.
+notices-none = Niemand wurde angeschrieben.
+notice = Nachricht
+notice-title = Nachricht { $n }: { $wording }
+notice-sent = Abgeschickt von
+notice-reached = Erreicht
+notice-knows = { $n } von { $of } wissen Bescheid.
+notice-calls = Anzurufen
+notice-to-call = { $n ->
+    [one] Ein Standort ist anzurufen.
+   *[other] { $n } Standorte sind anzurufen.
+  }
+notice-routes = Wege, der Reihe nach
+notice-attempts = Versuche
+notice-knows-since = Weiß Bescheid seit
+notice-unreached = noch nicht
+notice-code = Code { $code }
+recipients-title = Empfänger
+recipients-more = { $n ->
+    [one] Ein weiterer Empfänger.
+   *[other] { $n } weitere Empfänger.
+  }
+critical = zuerst
+wording-first-information = Erstinformation
+wording-instruction = was zu tun ist
+wording-all-clear = Entwarnung
+wording-correction = Berichtigung
+step-send = Als Nächstes: { $channel }
+step-look-up = Es wird geklärt, ob { $channel } abging
+step-call = Jemand muss anrufen
+waiting-attempt = { $channel } ist unterwegs
+waiting-answer = { $channel } ist abgegangen; eine Antwort steht aus
+waiting-route = { $channel } wird später wiederholt: { $why }
+done-acknowledged = Sie wissen Bescheid
+done-superseded = Ersetzt durch Nachricht { $by }
+done-no-recipient = Kein Empfänger
+answer-title = Was geschah
+answer-software = { $n ->
+    [0] keine Software verdächtig
+    [one] eine Software verdächtig
+   *[other] { $n }-mal Software verdächtig
+  }
+answer-remedies = { $n ->
+    [0] kein Eingriff
+    [one] ein Eingriff
+   *[other] { $n } Eingriffe
+  }
+answer-notices = { $n ->
+    [0] keine Nachricht
+    [one] eine Nachricht
+   *[other] { $n } Nachrichten
+  }

@@ -24,6 +24,8 @@ login-name = Account
 login-password = Password
 login-button = Log in
 login-wrong = Account or password is wrong.
+login-with = Log in with { $name }
+login-or = Or with an account of this server:
 login-nobody = There is no account yet. Make one on the server:
 
 # What went wrong
@@ -34,6 +36,11 @@ stop-not-found-hint = Check the address, or search for what you need.
 stop-role = Your role does not allow this.
 stop-whole-fleet = This concerns all customers; your account sees one.
 stop-csrf = The form was not one of ours, or too old.
+stop-oidc = The log-in was not accepted: the answer does not belong to it, or can't be believed.
+stop-oidc-unmapped = Nobody has said yet what you may do here. Ask whoever runs this server.
+stop-oidc-nameless = Your log-in service says no name for you that could stand in the log. Ask whoever runs this server.
+stop-oidc-away = The log-in service can't be asked right now.
+stop-oidc-away-hint = Try again in a moment, or log in with an account of this server.
 stop-refused-hint = It was logged. Load the page again and repeat it, or ask somebody whose role allows it.
 stop-too-many = { $n ->
     [one] Too many attempts. Wait one second.
@@ -319,6 +326,7 @@ role-operator = operator
 role-operator-may = looks; holds, resumes and halts rollouts
 role-releaser = releaser
 role-releaser-may = as an operator; starts rollouts
+account-provider = Your log-in service knows your password; this server's rules say what you may do.
 account-password = A new password is set on the server; sessions that are open end then:
 
 # What a rollout waits for
@@ -646,3 +654,109 @@ log-rollout-cut-off = { $device } went back because it and the server could not 
 log-rollout-overdue = { $device } is overdue.
 log-rollout-withdrawn = { $device } gave its permit back, unused.
 log-tenant-keys-set = { $by } registered the keys of { $tenant }.
+
+# Foreign software
+nav-software = Software
+software = Software
+software-of = { $name } { $version } of { $supplier }
+software-unnamed = { $name } { $version }, maker unknown
+software-kind-kernel-module = kernel module
+software-kind-self-updater = updates itself
+software-kind-service = service
+software-kind-package = package
+updaters-title = Who changes these machines without Staffel
+updaters-note = Software that updates itself, as the machines say. No pilot and no halt holds it back.
+updaters-none = Nothing on these machines updates itself.
+suspects-title = Suspected
+suspects-note = Software that Staffel did not ship and that came shortly before the trouble. A suspicion is a reason to look and to ask, never proof.
+suspects-none = Nothing is suspected.
+suspect-got = { $n } of { $of } that got it are silent, in safe mode or start again and again.
+suspect-others = { $n } of { $of } that did not get it are.
+suspect-chance = Chance alone would do that in { $chance } of cases.
+suspect-devices = { $n ->
+    [one] One device in trouble that got it
+   *[other] { $n } devices in trouble that got it
+  }
+suspect-more = { $n ->
+    [one] One more device.
+   *[other] { $n } more devices.
+  }
+changes-title = What changed
+changes-note = What came to machines in the last 24 hours without Staffel: modules, services, packages and what updates itself.
+changes-none = Nothing changed.
+changes-more = { $n ->
+    [one] One more change.
+   *[other] { $n } more changes.
+  }
+
+# Remedies
+nav-remedies = Remedies
+remedies-note = What operators had done to machines. Each act is signed for one device; what touches foreign software takes two operators. Signed at a terminal:
+remedies-none = No remedy was sent.
+remedies-more = { $n ->
+    [one] One more remedy, at a terminal:
+   *[other] { $n } more remedies, at a terminal:
+  }
+remedy-act = What
+remedy-signers = Signed with operators' keys
+remedy-sent = Sent by
+remedy-number = remedy { $n }, { $case }
+remedy-done = done
+remedy-failed = failed
+remedy-expired = expired
+remedy-waiting = waiting
+
+# Notices
+nav-notices = Notices
+notices-note = Who was told what. The list of recipients was fixed when the notice was sent.
+notices-none = Nobody was written to.
+notice = Notice
+notice-title = Notice { $n }: { $wording }
+notice-sent = Sent by
+notice-reached = Reached
+notice-knows = { $n } of { $of } know.
+notice-calls = To call
+notice-to-call = { $n ->
+    [one] One site has to be called.
+   *[other] { $n } sites have to be called.
+  }
+notice-routes = Channels, in order
+notice-attempts = Attempts
+notice-knows-since = Knows since
+notice-unreached = not yet
+notice-code = code { $code }
+recipients-title = Recipients
+recipients-more = { $n ->
+    [one] One more recipient.
+   *[other] { $n } more recipients.
+  }
+critical = first
+wording-first-information = first information
+wording-instruction = what to do
+wording-all-clear = all-clear
+wording-correction = correction
+step-send = { $channel } is sent next
+step-look-up = Whether the { $channel } was sent is being found out
+step-call = Somebody has to call
+waiting-attempt = { $channel } is on its way
+waiting-answer = { $channel } was sent; an answer is awaited
+waiting-route = { $channel } is tried again later: { $why }
+done-acknowledged = They know
+done-superseded = Replaced by notice { $by }
+done-no-recipient = No recipient
+answer-title = What was done
+answer-software = { $n ->
+    [0] no software suspected
+    [one] one software suspected
+   *[other] { $n } pieces of software suspected
+  }
+answer-remedies = { $n ->
+    [0] no remedy
+    [one] one remedy
+   *[other] { $n } remedies
+  }
+answer-notices = { $n ->
+    [0] no notice
+    [one] one notice
+   *[other] { $n } notices
+  }

@@ -21,6 +21,7 @@ struct AccountPage {
     role: String,
     may: String,
     tenant: Option<String>,
+    by_provider: bool,
 }
 
 /// The name of a role as messages have it.
@@ -42,6 +43,7 @@ async fn account(ask: Ask) -> Result<Response, Stop> {
         role: words.t(&format!("role-{}", key(caller.role))),
         may: words.t(&format!("role-{}-may", key(caller.role))),
         tenant: caller.tenant.clone(),
+        by_provider: ask.person.by_provider,
     };
     Ok(page(StatusCode::OK, &template))
 }

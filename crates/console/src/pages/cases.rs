@@ -226,10 +226,14 @@ struct IncidentPage {
     rows: Vec<Row>,
     more: Option<String>,
     lines: Vec<Line>,
+    /// What was suspected, done and told because of it.
+    suspicions: usize,
+    remedies: usize,
+    notices: usize,
 }
 
 async fn incident(ask: Ask, Path(id): Path<u64>) -> Result<Response, Stop> {
-    let (view, curve, missing, told) = ask
+    let (view, curve, missing, told, answer) = ask
         .aside(move |engine, who| {
             let query = CaseQuery {
                 incident: Some(id),
@@ -243,7 +247,9 @@ async fn incident(ask: Ask, Path(id): Path<u64>) -> Result<Response, Stop> {
                 Some(_) => Vec::new(),
             };
             let told = engine.entries_at(who, &positions[..positions.len().min(ENTRIES)])?;
-            Ok::<_, EngineError>((view, engine.curve(who, id)?, engine.cases(who, &query), told))
+            let suspicions = engine.suspicions(who, Some(id))?.len();
+            let answer = (suspicions, engine.remedy_count(who, id)?, engine.notice_rows(who, Some(id))?.len());
+            Ok::<_, EngineError>((view, engine.curve(who, id)?, engine.cases(who, &query), told, answer))
         })
         .await??;
     let words = ask.look.words;
@@ -264,6 +270,9 @@ async fn incident(ask: Ask, Path(id): Path<u64>) -> Result<Response, Stop> {
         more: missing.next.map(|after| format!("/cases?incident={id}&state=not-back&after={after}#cases")),
         rows: missing.cases.into_iter().map(|view| row(words, view, frame.now_ms)).collect(),
         lines: lines(words, &told),
+        suspicions: answer.0,
+        remedies: answer.1,
+        notices: answer.2,
         card,
         frame,
     };
@@ -370,7 +379,7 @@ async fn one(ask: Ask, Path(id): Path<u64>) -> Result<Response, Stop> {
 }
 
 /// A value on its way to its words.
-fn json(value: &impl Serialize) -> serde_json::Value {
+pub(super) fn json(value: &impl Serialize) -> serde_json::Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
@@ -410,30 +419,44 @@ async fn say(Path((id, word)): Path<(u64, String)>, posted: Posted) -> Result<Re
 struct OpenPage {
     frame: Frame,
     classes: Vec<Choice>,
-    device: String,
+    devices: String,
+    component: Component,
     problem: String,
 }
 
 #[derive(Deserialize)]
 struct About {
     device: Option<String>,
+    /// Foreign software that is suspected, by its entry in the log.
+    suspect: Option<u64>,
 }
 
-fn open_page(ask: &Ask, device: String, class: &str, problem: String) -> Response {
+fn open_page(ask: &Ask, devices: String, component: Component, class: &str, problem: String) -> Response {
     let words = ask.look.words;
     let status = if problem.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let template = OpenPage {
         frame: ask.frame("cases", words.t("incident-open")).still(),
         classes: choices(words, "class", &CLASSES, class),
-        device,
+        devices,
+        component,
         problem,
     };
     page(status, &template)
 }
 
-async fn form(ask: Ask, Query(About { device }): Query<About>) -> Result<Response, Stop> {
+async fn form(ask: Ask, Query(About { device, suspect }): Query<About>) -> Result<Response, Stop> {
     ask.may(Role::Operator, false, "open an incident").await?;
-    Ok(open_page(&ask, device.unwrap_or_default(), "outage", String::new()))
+    let mut component = Component::default();
+    let Some(position) = suspect else {
+        return Ok(open_page(&ask, device.unwrap_or_default(), component, "outage", String::new()));
+    };
+    let found = ask.aside(|engine, who| engine.suspicions(who, None)).await??;
+    let row = found.into_iter().find(|row| row.position == position).ok_or(Stop::NotFound)?;
+    component.name = row.component.name;
+    component.version = row.component.version;
+    component.supplier = row.component.supplier;
+    let devices = row.devices.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join(" ");
+    Ok(open_page(&ask, devices, component, "foreign", String::new()))
 }
 
 async fn open(posted: Posted) -> Result<Response, Stop> {
@@ -442,24 +465,25 @@ async fn open(posted: Posted) -> Result<Response, Stop> {
         let parts = posted.field(name).split([',', '\n', ' ']).map(str::trim).filter(|part| !part.is_empty());
         parts.map(String::from).collect::<Vec<_>>()
     };
-    let component = posted.field("component");
+    let component = Component {
+        name: posted.field("component").to_string(),
+        version: posted.field("version").to_string(),
+        supplier: posted.field("supplier").to_string(),
+    };
     let asked = OpenIncident {
         class: one_of::<Class>(posted.field("class"))?,
         why: posted.field("why").to_string(),
         aware_at_ms: None,
         source: posted.field("source").to_string(),
-        component: (!component.is_empty()).then(|| Component {
-            name: component.to_string(),
-            version: posted.field("version").to_string(),
-            supplier: posted.field("supplier").to_string(),
-        }),
+        component: (!component.name.is_empty()).then(|| component.clone()),
         devices: list("devices"),
         sites: list("sites"),
         incident: None,
     };
     let words = posted.ask.look.words;
     let again = |problem: String| {
-        Ok(open_page(&posted.ask, posted.field("devices").to_string(), posted.field("class"), problem))
+        let devices = posted.field("devices").to_string();
+        Ok(open_page(&posted.ask, devices, component.clone(), posted.field("class"), problem))
     };
     if asked.why.is_empty() {
         return again(words.t("confirm-missing"));

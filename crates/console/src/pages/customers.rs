@@ -57,14 +57,17 @@ struct OnePage {
     sites: Vec<(SiteRow, String)>,
     more_sites: usize,
     suppliers: Vec<SupplierRow>,
+    /// Software that Staffel did not ship and that updates itself.
+    updaters: Vec<SupplierRow>,
 }
 
 async fn one(ask: Ask, Path(tenant): Path<String>) -> Result<Response, Stop> {
-    let (view, sites, suppliers) = ask
+    let (view, sites, suppliers, updaters) = ask
         .aside(move |engine, who| {
             let (sites, suppliers) = (engine.site_rows(who, &tenant)?, engine.suppliers(who, &tenant)?);
+            let updaters = engine.self_updaters(who, &tenant)?;
             let view = engine.tenants(who).into_iter().find(|view| view.tenant == tenant);
-            Ok::<_, staffel_server::engine::EngineError>((view, sites, suppliers))
+            Ok::<_, staffel_server::engine::EngineError>((view, sites, suppliers, updaters))
         })
         .await??;
     let view = view.ok_or(Stop::NotFound)?;
@@ -79,6 +82,7 @@ async fn one(ask: Ask, Path(tenant): Path<String>) -> Result<Response, Stop> {
         sites: sites.collect(),
         more_sites,
         suppliers,
+        updaters,
         view,
     };
     Ok(page(StatusCode::OK, &template))

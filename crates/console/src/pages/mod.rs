@@ -6,9 +6,12 @@ mod customers;
 mod devices;
 mod draw;
 mod log;
+mod notices;
 mod overview;
 mod releases;
+mod remedies;
 mod rollouts;
+mod software;
 
 use crate::web::Console;
 use axum::Router;
@@ -22,6 +25,9 @@ pub(crate) fn routes() -> Router<Arc<Console>> {
         .merge(log::routes())
         .merge(customers::routes())
         .merge(cases::routes())
+        .merge(software::routes())
+        .merge(remedies::routes())
+        .merge(notices::routes())
         .merge(account::routes())
 }
 

@@ -6,9 +6,9 @@ use staffel_core::recovery::Class;
 use staffel_server::api::{CaseWord, OpenIncident, Role};
 
 /// What only the bakery has.
-const SECRETS: [&str; 3] = ["bakery", "backstube", "bakery-till"];
+pub const SECRETS: [&str; 3] = ["bakery", "backstube", "bakery-till"];
 
-async fn tells_nothing(browser: &mut Browser, path: &str) {
+pub async fn tells_nothing(browser: &mut Browser, path: &str) {
     let answer = browser.get(path).await;
     let status = answer.status();
     let page = answer.text().await.unwrap();
@@ -73,6 +73,13 @@ async fn no_page_search_or_guessed_id_shows_another_customer() {
         "/log".into(),
         "/log/3".into(),
         "/account".into(),
+        "/software".into(),
+        "/remedies".into(),
+        "/notices".into(),
+        "/notices/1".into(),
+        format!("/software?incident={theirs}"),
+        format!("/remedies?incident={theirs}"),
+        format!("/notices?incident={theirs}"),
     ];
     for path in paths {
         tells_nothing(&mut carl, &path).await;

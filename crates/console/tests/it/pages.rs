@@ -12,9 +12,10 @@ async fn every_page_is_there_in_both_languages_and_says_different_words() {
     let releases = ann.page("/releases").await;
     let digest = releases.split("href=\"/releases/").nth(1).unwrap().split('"').next().unwrap().to_string();
     let paths = ["/", "/rollouts", "/rollouts/1", "/rollouts/1/halt", "/devices", "/devices/clinic-pc-1", "/releases"];
+    let answer = ["/software", "/remedies", "/notices"];
     let more = ["/customers", "/customers/clinic", "/cases", "/incidents/new", "/log", "/log/0", "/account"];
     let release = format!("/releases/{digest}");
-    for path in paths.into_iter().chain(more).chain([release.as_str()]) {
+    for path in paths.into_iter().chain(more).chain(answer).chain([release.as_str()]) {
         ann.get("/language/en").await;
         let english = ann.page(path).await;
         ann.get("/language/de").await;

@@ -8,6 +8,7 @@ use rustls::{
 use staffel_console::{
     Settings,
     accounts::{self, AccountsError},
+    oidc::Oidc,
     sessions::Lifetime,
 };
 use staffel_core::{
@@ -47,7 +48,7 @@ pub struct World {
     serving: Option<JoinHandle<Result<(), EdgeError>>>,
 }
 
-fn key(n: u8) -> SigningKey {
+pub fn key(n: u8) -> SigningKey {
     SigningKey::from_seed(&[n; 32])
 }
 
@@ -60,7 +61,7 @@ fn open_engine(dir: &Path) -> Engine {
         gate: role(&[3], 1),
         releasers: role(&[4, 5], 2),
         online: role(&[6], 1),
-        operators: role(&[7], 1),
+        operators: role(&[7, 10], 1),
         witnesses: Vec::new(),
     };
     Engine::open(EngineConfig {
@@ -88,6 +89,10 @@ impl World {
     }
 
     pub async fn with(lifetime: Lifetime) -> World {
+        World::built(lifetime, None).await
+    }
+
+    pub async fn built(lifetime: Lifetime, oidc: Option<Oidc>) -> World {
         let dir = tempfile::tempdir().unwrap();
         let edge = EdgeConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -96,7 +101,7 @@ impl World {
         };
         Ca::init(&edge.tls_dir(), &["127.0.0.1".into(), "localhost".into()]).unwrap();
         let engine = open_engine(&dir.path().join("engine"));
-        let settings = Settings { data_dir: dir.path().to_owned(), lifetime };
+        let settings = Settings { data_dir: dir.path().to_owned(), lifetime, oidc };
         let (stop, stopped) = oneshot::channel::<()>();
         let (bound, address) = oneshot::channel();
         let serving = {
@@ -126,6 +131,7 @@ impl World {
         world
     }
 
+    /// A device that has checked in once.
     pub async fn device(&self, tenant: &str, site: &str, name: &str) -> DeviceId {
         let request = TokenRequest { tenant: tenant.into(), site: site.into(), hours: None };
         let token = self.engine.token(&operator(), request).await.unwrap().token;
@@ -136,10 +142,13 @@ impl World {
             attributes: Attributes { os_build: "debian-12".into(), hardware_model: "box".into() },
         };
         let (device, ..) = self.engine.enrol(&enrol, name.as_bytes()).await.unwrap();
-        let check_in: CheckIn =
-            serde_json::from_value(serde_json::json!({ "boot_id": "1", "mode": { "mode": "normal" } })).unwrap();
-        self.engine.check_in(device, check_in).await.unwrap();
+        self.check_in(device, serde_json::json!({ "mode": "normal" })).await;
         device
+    }
+
+    pub async fn check_in(&self, device: DeviceId, mode: serde_json::Value) {
+        let check_in: CheckIn = serde_json::from_value(serde_json::json!({ "boot_id": "1", "mode": mode })).unwrap();
+        self.engine.check_in(device, check_in).await.unwrap();
     }
 
     /// Starts a rollout of a release with one file.
