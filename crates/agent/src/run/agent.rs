@@ -21,7 +21,10 @@ use crate::{
     statements::{Source, Wanted},
     status::{AgentStatus, Contact},
 };
-use staffel_core::device::{self, Change, Effect, Event, Guard, Phase, Standing, State};
+use staffel_core::{
+    conditions::Refusal,
+    device::{self, Change, Effect, Event, Guard, Phase, Standing, State},
+};
 use staffel_trust::{
     statement::{
         Envelope,
@@ -78,6 +81,9 @@ pub struct Agent {
     /// What was refused of rollouts that the last board no longer names: said once more, because whoever has the board
     /// now may not be the one who was told.
     pub(super) last_words: Vec<Why>,
+    /// What was last refused of each rollout that is offered, and was not carried out after all. Said when the offer is gone,
+    /// whatever the agent was busy with at that moment.
+    pub(super) refused: BTreeMap<u64, Vec<Refusal>>,
     /// The policy sequence that was last fetched for, so that a server with an older one is not asked each time.
     pub(super) policy_asked: Option<u64>,
     pub(super) foreign: Foreign,
@@ -140,6 +146,7 @@ impl Agent {
             attributes_sent: false,
             why_sent: None,
             last_words: Vec::new(),
+            refused: BTreeMap::new(),
             policy_asked: None,
             foreign: Foreign::default(),
             problems: BTreeMap::new(),
@@ -484,7 +491,21 @@ impl Agent {
         problems
     }
 
+    fn remember_refusals(&mut self) {
+        for reason in self.state.reasons() {
+            let refusals: Vec<_> = reason.refusals.into_iter().filter(|refusal| !refusal.is_waiting()).collect();
+            if !refusals.is_empty() {
+                self.refused.insert(reason.rollout, refusals);
+            }
+        }
+        let (judge, running) = (&self.judge, &self.state.running);
+        let runs =
+            |rollout| judge.offer(rollout).is_some_and(|offer| running.values().any(|ran| *ran == offer.release));
+        self.refused.retain(|rollout, _| !runs(*rollout));
+    }
+
     fn write_status(&mut self) {
+        self.remember_refusals();
         let status = AgentStatus {
             device: self.installation.device,
             name: self.installation.name.clone(),

@@ -194,6 +194,11 @@ impl Agent {
 
     fn take_board(&mut self, board: Board) {
         let mut words = self.whys();
+        for (rollout, refusals) in &self.refused {
+            if !words.iter().any(|why| why.rollout == *rollout && !why.refusals.is_empty()) {
+                words.push(Why { rollout: *rollout, refusals: refusals.clone(), problems: Vec::new() });
+            }
+        }
         match self.judge.take_board(board) {
             Err(error) => self.problem("board", Some(chain(&error))),
             Ok(news) => {
@@ -202,6 +207,7 @@ impl Agent {
                 self.foreign.tell_again();
                 words.retain(|why| !why.refusals.is_empty() && self.judge.offer(why.rollout).is_none());
                 self.last_words = words;
+                self.refused.retain(|rollout, _| self.judge.offer(*rollout).is_some());
                 let problems = news.problems.join("; ");
                 self.problem("board", (!problems.is_empty()).then_some(problems));
                 if news.new_keyring {
