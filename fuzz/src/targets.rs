@@ -1,14 +1,17 @@
 //! The entrances for bytes from elsewhere, each with valid inputs and the rules that hold for any input.
 
+mod content;
 mod samples;
 
 use crate::Target;
 use samples::{DEVICE, NONCE, START, key, keyring};
 use staffel_boot::{codec, record::Record};
 use staffel_core::{
+    boot::firmware,
     conditions::{Identity, Memory, Readiness},
     ids::Digest,
 };
+use staffel_guard::{entries, partition};
 use staffel_statement::{
     Envelope,
     bundle::{Bundle, Pinned, Verifier},
@@ -28,7 +31,18 @@ use std::{cell::Cell, sync::Arc};
 
 /// All of them.
 pub fn all() -> Vec<Target> {
-    vec![bundle(), statements(), boot_record(), guard_command(), tuf(), tlog(), wire()]
+    vec![
+        bundle(),
+        statements(),
+        boot_record(),
+        firmware_record(),
+        guard_command(),
+        tuf(),
+        tlog(),
+        wire(),
+        content::pack(),
+        content::records(),
+    ]
 }
 
 /// The kind of an error: its words without the numbers, hashes and quotations that differ from input to input.
@@ -136,6 +150,57 @@ fn boot_record() -> Target {
         Err(_) => run(bytes),
     };
     Target { name: "boot-record", seeds: [seeds, vec![body]].concat(), run: Box::new(run) }
+}
+
+/// The state on the system partition, whose bytes anybody with the disk in hand can change, and entries that are read where it is
+/// lost.
+fn firmware_record() -> Target {
+    let digest = |n| Digest([n; 32]);
+    let state = firmware::State::new(digest(1), digest(2), "quiet panic=1 oops=panic".into(), digest(3));
+    let arm = firmware::Event::Arm { kernel: digest(4), initrd: digest(2), options: "quiet".into() };
+    let armed = firmware::step(&state, arm).state;
+    let seeds = [&state, &armed].map(|state| partition::write_state(7, state).unwrap_or_default());
+    let bodies = [&state, &armed].map(samples::json);
+    let texts = [entries::text(&state.good, false), entries::text(&armed.good, true)].map(String::into_bytes);
+    let run = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        if let Some(entry) = entries::parse(&text, 1)
+            && entries::text(&entry, false) != text
+        {
+            return Err("an entry was taken that was not written so".into());
+        }
+        // The body alone, too: the checksum keeps most changes from ever getting there.
+        let state = match serde_json::from_slice::<firmware::State>(bytes) {
+            Ok(state) => state,
+            Err(body) => match partition::read_state(bytes) {
+                Ok((_, state)) => state,
+                Err(whole) => return Ok(format!("{} / {}", kind(whole), kind(body))),
+            },
+        };
+        // Whatever it says: decisions about it end, and what is written is read as the same.
+        for running in [firmware::Running::Safe, firmware::Running::Entry { number: state.good.number, trial: false }] {
+            let counts = firmware::Counts::default();
+            let found = firmware::Found {
+                running,
+                state: Some(&state),
+                counts: &counts,
+                traces: None,
+                highest_uncounted: None,
+            };
+            firmware::begin(&found);
+            firmware::step(&state, firmware::Event::RollBack { why: "a person".into() });
+        }
+        match partition::write_state(1, &state) {
+            Ok(written) if partition::read_state(&written).is_ok_and(|(_, again)| again == state) => {
+                Ok("a state".into())
+            }
+            Ok(_) if state.format != firmware::FORMAT => Ok("of another format".into()),
+            Ok(_) => Err("a state is not read as it was written".into()),
+            Err(error) => Ok(kind(error)),
+        }
+    };
+    let seeds = seeds.into_iter().chain(bodies).chain(texts).collect();
+    Target { name: "firmware-record", seeds, run: Box::new(run) }
 }
 
 /// Lines on the guard's socket, in both directions.
