@@ -169,10 +169,18 @@ impl Lab {
     /// Starts the server and waits until it answers.
     pub fn start_server(&mut self) -> Result<()> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("server.log"))?;
+        // Written by our own server once it listens: something else may have the port.
+        let listens = self.folder.join("listens");
+        if let Err(error) = std::fs::remove_file(&listens)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(error).with_context(|| format!("remove {}", listens.display()));
+        }
         let child = Command::new(&self.programs.staffel)
             .args(["-v", "server", "--dir"])
             .arg(&self.layout.root)
-            .args(["--listen", &self.address.to_string()])
+            .args(["--listen", &self.address.to_string(), "--address-file"])
+            .arg(&listens)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -180,7 +188,7 @@ impl Lab {
             .context("start the server")?;
         self.server = Some(child);
         let end = Instant::now() + Duration::from_secs(30);
-        while std::net::TcpStream::connect(self.address).is_err() {
+        while !listens.exists() {
             if let Some(server) = &mut self.server
                 && let Some(status) = server.try_wait()?
             {

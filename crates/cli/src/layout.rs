@@ -78,6 +78,11 @@ impl Layout {
         self.config_file().with_file_name("alerts.toml")
     }
 
+    /// Who may log in to the console by a provider's word; need not be there.
+    pub fn oidc_file(&self) -> PathBuf {
+        self.config_file().with_file_name("oidc.toml")
+    }
+
     /// `staffel.json`.
     pub fn config_file(&self) -> PathBuf {
         self.root.join("staffel.json")

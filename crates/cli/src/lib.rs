@@ -12,8 +12,8 @@ mod output;
 pub use client::Client;
 pub use layout::Layout;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
-use std::process::ExitCode;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use std::{fmt::Write as _, process::ExitCode};
 
 /// Endpoint protection and updates that cannot take their fleet down, and that bring back whatever goes down anyway.
 #[derive(Parser)]
@@ -42,6 +42,9 @@ enum Command {
     Release(command::release::Args),
     /// Run a release as a device would, and attest that it passed.
     Gate(command::gate::Args),
+    /// Detection packs from Sigma rules.
+    #[command(subcommand)]
+    Pack(command::pack::Command),
     /// Start, watch and stop rollouts.
     #[command(subcommand)]
     Rollout(command::rollout::Command),
@@ -60,6 +63,9 @@ enum Command {
     /// Accounts of the console.
     #[command(subcommand)]
     User(command::user::Command),
+    /// Tokens of the operator API.
+    #[command(subcommand)]
+    Operator(command::operator::Command),
     /// Customers' sites and how to reach their people.
     #[command(subcommand)]
     Site(command::site::Command),
@@ -107,9 +113,39 @@ enum Command {
     },
 }
 
+/// Commands as the help groups them; those that stand in no group come last.
+const GROUPS: [(&str, &[&str]); 5] = [
+    ("Set up", &["init", "repo", "server", "user", "operator", "tenant", "site", "import"]),
+    ("Ship", &["release", "gate", "sim", "rollout"]),
+    ("Look", &["device", "software", "log", "evidence"]),
+    ("Bring back", &["incident", "case", "call-list", "remedy", "notice", "report", "press"]),
+    ("Try", &["demo", "bench"]),
+];
+
+/// The program with its help in groups.
+fn program() -> clap::Command {
+    let program = Arguments::command();
+    let mut groups = String::new();
+    let mut group = |heading: &str, names: &[&str]| {
+        let _ = writeln!(groups, "{heading}:");
+        for command in names.iter().filter_map(|name| program.find_subcommand(name)) {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            let _ = writeln!(groups, "  {:<12} {about}", command.get_name());
+        }
+        groups.push('\n');
+    };
+    GROUPS.iter().for_each(|(heading, names)| group(heading, names));
+    let others = program.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name);
+    let others: Vec<_> = others.filter(|name| !GROUPS.iter().any(|(_, names)| names.contains(name))).collect();
+    group("More", &others);
+    let template =
+        format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}Options:\n{{options}}{{after-help}}");
+    program.help_template(template)
+}
+
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::from_arg_matches(&program().get_matches()).unwrap_or_else(|error| error.exit());
     output::log_to_stderr(arguments.verbose, arguments.json);
     // One provider for the whole process; a second call would be the only way to fail.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -120,12 +156,14 @@ pub fn main() -> ExitCode {
         Command::Server(args) => command::server::run(&args),
         Command::Release(args) => command::release::run(&args, json),
         Command::Gate(args) => command::gate::run(&args, json),
+        Command::Pack(command) => command::pack::run(&command, json),
         Command::Rollout(command) => command::rollout::run(&command, json),
         Command::Device(command) => command::device::run(&command, json),
         Command::Software(command) => command::software::run(&command, json),
         Command::Remedy(command) => command::remedy::run(&command, json),
         Command::Tenant(command) => command::tenant::run(&command, json),
         Command::User(command) => command::user::run(&command, json),
+        Command::Operator(command) => command::operator::run(&command, json),
         Command::Site(command) => command::site::run(&command, json),
         Command::Import(command) => command::import::run(&command, json),
         Command::Incident(command) => command::incident::run(&command, json),
@@ -147,4 +185,23 @@ pub fn main() -> ExitCode {
         }
     };
     output::exit(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_each_command_once_under_a_heading() {
+        let program = program();
+        let help = program.clone().render_help().to_string();
+        for command in program.get_subcommands() {
+            let line = format!("\n  {:<12} ", command.get_name());
+            assert_eq!(help.matches(&line).count(), usize::from(!command.is_hide_set()), "{} in {help}", line.trim());
+        }
+        for heading in ["Set up:", "Ship:", "Look:", "Bring back:", "Try:", "Options:", "Exit codes:"] {
+            assert!(help.contains(&format!("\n{heading}\n")), "{heading} in {help}");
+        }
+        assert!(GROUPS.iter().flat_map(|(_, names)| *names).all(|name| program.find_subcommand(name).is_some()));
+    }
 }

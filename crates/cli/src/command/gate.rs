@@ -1,10 +1,12 @@
 //! `staffel gate`: runs a release as a device would, with the very programs that devices run, and attests what passed.
 //!
 //! The scratch machine has keys of its own, made for this run and forgotten, so nothing here can stand in for a real
-//! signature. Checks: it starts and its probes pass for the soak time; it can be taken back; it survives being killed;
-//! it survives a guard that is killed. What must stay out: signing anything that did not run.
+//! signature. Checks: detection packs keep the contract of the sensor that devices run, and it loads them; the release
+//! starts and its probes pass for the soak time; it can be taken back; it survives being killed; it survives a guard that
+//! is killed. What must stay out: signing anything that did not run.
 
 mod bench;
+mod content;
 
 use crate::{
     command::{release, repo},
@@ -13,6 +15,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use bench::{Check, TestBench};
+use content::Sensor;
 use serde_json::json;
 use staffel_core::{conditions::GateAttestation, ids::Digest};
 use staffel_statement::predicate::{Descriptor, Gate, Header, sign};
@@ -33,6 +36,9 @@ pub struct Args {
     /// The guard that devices run: the consumer that is attested. Beside this program if not said.
     #[arg(long)]
     pub guard: Option<PathBuf>,
+    /// The sensor that devices run, for releases with detection packs. Beside this program if not said.
+    #[arg(long)]
+    pub sensor: Option<PathBuf>,
     /// Run the checks, sign nothing.
     #[arg(long)]
     pub dry_run: bool,
@@ -58,7 +64,21 @@ pub fn run(args: &Args, as_json: bool) -> Result<()> {
     };
     let progress = bench::progress(as_json);
     let mut checks = Vec::new();
-    let consumer = {
+    let mut consumers = Vec::new();
+    let packs = content::packs(&built);
+    if !packs.is_empty() {
+        let program = match &args.sensor {
+            Some(sensor) => sensor.clone(),
+            None => sibling("staffel-sensor")?,
+        };
+        let sensor = Sensor::new(&program);
+        consumers = sensor.digests()?;
+        sensor.run(&packs, &mut checks, &progress);
+    }
+    // What has failed already need not be tried on a machine.
+    let consumer = if checks.iter().any(|check| check.failure.is_some()) {
+        None
+    } else {
         let mut test = TestBench::new(&guard, &built).context("set up the scratch machine")?;
         test.run(Duration::from_secs(args.soak), &mut checks, &progress);
         test.consumer()
@@ -79,7 +99,7 @@ pub fn run(args: &Args, as_json: bool) -> Result<()> {
     let Some(consumer) = consumer else {
         return Err(Failure::refused("the gate did not learn its consumer", "run it again").into());
     };
-    attest(&layout, &built, consumer, &checks)?;
+    attest(&layout, &built, consumer, consumers, &checks)?;
     if !as_json {
         println!("Attested for consumer {} by {} gate keys.", consumer.short(), GATE.len());
         println!("Next: staffel rollout start {name} {version}");
@@ -121,7 +141,13 @@ fn report(checks: &[Check], as_json: bool, release: Digest, consumer: Option<Dig
     Ok(())
 }
 
-fn attest(layout: &Layout, built: &release::Built, consumer: Digest, checks: &[Check]) -> Result<()> {
+fn attest(
+    layout: &Layout,
+    built: &release::Built,
+    consumer: Digest,
+    consumers: Vec<(&'static str, Digest)>,
+    checks: &[Check],
+) -> Result<()> {
     let now = repo::now_ms();
     let names: Vec<String> = checks.iter().map(|check| check.name.to_string()).collect();
     let descriptor = |name: &str, digest: Digest| Descriptor {
@@ -130,10 +156,11 @@ fn attest(layout: &Layout, built: &release::Built, consumer: Digest, checks: &[C
     };
     let gate = Gate {
         result: "PASSED".into(),
-        configuration: vec![
-            descriptor("guard-ctl", consumer),
-            descriptor("release files", built.release.content_digest()),
-        ],
+        configuration: [("guard-ctl", consumer), ("release files", built.release.content_digest())]
+            .into_iter()
+            .chain(consumers)
+            .map(|(name, digest)| descriptor(name, digest))
+            .collect(),
         passed_tests: names.clone(),
         failed_tests: Vec::new(),
         header: Header { issued_ms: now, expires_ms: u64::MAX, ..Header::default() },

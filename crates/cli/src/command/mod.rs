@@ -13,6 +13,8 @@ pub mod init;
 pub mod log;
 pub mod machine;
 pub mod notice;
+pub mod operator;
+pub mod pack;
 pub mod press;
 pub mod release;
 pub mod remedy;

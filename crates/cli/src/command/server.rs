@@ -6,7 +6,11 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use serde::de::DeserializeOwned;
-use staffel_console::{Settings, sessions::Lifetime};
+use staffel_console::{
+    Settings,
+    oidc::{Oidc, OidcConfig},
+    sessions::Lifetime,
+};
 use staffel_notice::{Manners, alert::Retry};
 use staffel_server::{
     config::EdgeConfig,
@@ -77,6 +81,8 @@ pub fn run(args: &Args) -> Result<()> {
         .context("start the engine")?;
         open_desk(&layout, &engine)?;
         let alert_desk = alert_desk(&layout)?;
+        let oidc = optional::<OidcConfig>(&layout.oidc_file())?.map(Oidc::open).transpose();
+        let oidc = oidc.context("prepare log-in with a provider")?;
         let (stop, stopped) = tokio::sync::watch::channel(false);
         tokio::spawn(async move {
             wait_for_signal().await;
@@ -95,7 +101,7 @@ pub fn run(args: &Args) -> Result<()> {
         };
         let console = if args.no_console { None } else { args.console.or(config.console) };
         let console = console.map(|listen| {
-            let settings = Settings { data_dir: layout.server_dir(), lifetime: Lifetime::default() };
+            let settings = Settings { data_dir: layout.server_dir(), lifetime: Lifetime::default(), oidc };
             let edge_config = EdgeConfig { listen, max_connections: MOST_BROWSERS, ..edge_config.clone() };
             let (engine, stopped, file) = (engine.clone(), until(stopped.clone()), args.console_file.clone());
             tokio::spawn(async move {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use serde_json::json;
 use staffel_console::accounts::{self, AccountsError, SHORTEST};
-use staffel_server::api::Role;
+use staffel_server::{api::Role, roster::RosterError};
 use std::{
     io::{BufRead as _, IsTerminal as _, Write as _},
     path::PathBuf,
@@ -61,7 +61,8 @@ pub struct Place {
 }
 
 impl Place {
-    fn folder(&self) -> Result<PathBuf> {
+    /// Where the accounts are.
+    pub fn folder(&self) -> Result<PathBuf> {
         Ok(Layout::find(self.dir.as_deref())?.server_dir())
     }
 }
@@ -113,17 +114,20 @@ pub fn run(command: &Command, as_json: bool) -> Result<()> {
 }
 
 fn list(accounts: &[accounts::Account], as_json: bool) -> Result<()> {
-    let role =
-        |role: Role| serde_json::to_value(role).ok().and_then(|v| v.as_str().map(String::from)).unwrap_or_default();
     if as_json {
         let shown = accounts.iter().map(|a| json!({ "name": a.name, "role": a.role, "tenant": a.tenant }));
         return json(&shown.collect::<Vec<_>>());
     }
     let row = |a: &accounts::Account| {
-        vec![a.name.clone(), role(a.role), a.tenant.clone().unwrap_or_else(|| "all customers".into())]
+        vec![a.name.clone(), role_word(a.role), a.tenant.clone().unwrap_or_else(|| "all customers".into())]
     };
     print!("{}", table(&["NAME", "ROLE", "CUSTOMER"], &accounts.iter().map(row).collect::<Vec<_>>()));
     Ok(())
+}
+
+/// A role as it is typed.
+pub fn role_word(role: Role) -> String {
+    serde_json::to_value(role).ok().and_then(|word| word.as_str().map(String::from)).unwrap_or_default()
 }
 
 fn said(as_json: bool, name: &str, what: &str) -> Result<()> {
@@ -136,8 +140,10 @@ fn said(as_json: bool, name: &str, what: &str) -> Result<()> {
 
 fn explained(error: AccountsError) -> anyhow::Error {
     match error {
-        AccountsError::Missing { .. } => Failure::not_found(error.to_string(), "see `staffel user ls`").into(),
-        AccountsError::Name { .. } | AccountsError::Password | AccountsError::Exists { .. } => {
+        AccountsError::Roster(RosterError::Missing { .. }) => {
+            Failure::not_found(error.to_string(), "see `staffel user ls`").into()
+        }
+        AccountsError::Roster(RosterError::Name { .. } | RosterError::Exists { .. }) | AccountsError::Password => {
             Failure::refused(error.to_string(), "nothing was changed").into()
         }
         other => other.into(),

@@ -8,20 +8,41 @@ use std::{
 };
 
 /// Each crate, and which of ours it may use.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("core", &[]),
     ("store", &[]),
     ("statement", &["core"]),
     ("trust", &["core", "statement"]),
     ("agent", &["core", "trust"]),
-    ("boot", &["core", "statement"]),
+    ("guard", &["core"]),
+    ("boot", &["core", "guard", "statement"]),
     ("paper", &[]),
     ("notice", &["paper"]),
     ("press", &["paper"]),
+    ("pack", &[]),
+    ("sigma", &["pack"]),
+    ("evaluator", &["pack"]),
+    ("sensor", &["pack"]),
     ("server", &["core", "notice", "paper", "trust", "store"]),
-    ("console", &["core", "server", "store", "trust"]),
+    ("console", &["core", "notice", "server", "store", "trust"]),
     ("sim", &["core"]),
-    ("cli", &["core", "statement", "trust", "store", "agent", "server", "console", "notice", "paper", "sim"]),
+    (
+        "cli",
+        &[
+            "core",
+            "statement",
+            "trust",
+            "store",
+            "agent",
+            "server",
+            "console",
+            "notice",
+            "paper",
+            "pack",
+            "sigma",
+            "sim",
+        ],
+    ),
 ];
 
 fn crates() -> PathBuf {
@@ -108,10 +129,28 @@ fn what_the_guard_and_the_core_link_is_small_and_has_no_network() {
     let foreign: Vec<_> = boot.iter().filter(|name| !name.starts_with("staffel-")).collect();
     show("crates of others that guard-ctl links", foreign.len());
     assert!(foreign.len() <= 30, "{} crates: {foreign:?}", foreign.len());
-    for package in ["staffel-boot", "staffel-core", "staffel-statement"] {
+    let guard = tree("staffel-guard");
+    assert!(guard.contains("staffel-core"), "this is no tree: {guard:?}");
+    let foreign = guard.iter().filter(|name| !name.starts_with("staffel-")).count();
+    show("crates of others that guard-init and guard-commit link", foreign);
+    assert!(foreign <= 30 && !guard.contains("ed25519-dalek"), "{foreign} crates: {guard:?}");
+    for package in ["staffel-boot", "staffel-core", "staffel-guard", "staffel-statement"] {
         let tree = tree(package);
         for network in NETWORK {
             assert!(!tree.contains(network), "{package} links {network}");
         }
     }
+}
+
+#[test]
+fn the_sensor_links_no_compiler_no_rule_language_and_no_network() {
+    let sensor = tree("staffel-sensor");
+    assert!(sensor.contains("wasmtime") && sensor.contains("staffel-pack"), "this is no tree: {sensor:?}");
+    for foreign in ["cranelift-codegen", "wasmtime-cranelift", "rsigma-parser", "yaml_serde", "tokio", "rustls"] {
+        assert!(!sensor.contains(foreign), "staffel-sensor links {foreign}");
+    }
+    let evaluator = tree("staffel-evaluator");
+    let foreign: Vec<_> = evaluator.iter().filter(|name| !name.starts_with("staffel-")).collect();
+    show("crates of others in the Wasm guest", foreign.len());
+    assert!(foreign.len() <= 30, "{} crates: {foreign:?}", foreign.len());
 }

@@ -30,7 +30,7 @@ use std::{
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Fleets that run at the same time. Each is a dozen processes a machine; more would only starve one another.
-const FLEETS: usize = 2;
+const FLEETS: usize = 3;
 
 /// The right to run a fleet now; ends with the process at the latest.
 pub struct Turn(#[allow(dead_code, reason = "holds the lock")] File);
@@ -76,6 +76,23 @@ pub fn programs() -> Programs {
         }
     }
     programs
+}
+
+/// `staffel-sensor`, which is another package's and is built if it is missing; none without its evaluator's code, which
+/// `./dev` makes.
+pub fn sensor() -> Option<PathBuf> {
+    if !profile().join("evaluator.cwasm").is_file() {
+        return None;
+    }
+    let sensor = profile().join("staffel-sensor");
+    let lock = File::create(target().join("programs.lock")).expect("the target folder is writable");
+    lock.lock().expect("a lock");
+    if !sensor.is_file() {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "-p", "staffel-sensor", "--bins", "--target-dir"]).arg(target());
+        assert!(build.status().expect("cargo runs").success(), "staffel-sensor does not build");
+    }
+    Some(sensor)
 }
 
 /// `staffel-press`, which is another package's and is built if it is missing; takes minutes then.

@@ -1,6 +1,7 @@
 //! Tests of the real program, as a person or a script runs it.
 
 mod console;
+mod content;
 mod declined;
 mod demo;
 mod direction;

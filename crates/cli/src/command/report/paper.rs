@@ -4,7 +4,7 @@
 use crate::client::time::now_ms;
 use anyhow::{Context as _, Result};
 use staffel_core::review::{self, moment};
-use staffel_paper::{CitedEntry, Document, Language, LogState, Report, Section, SectionBlock, Sentence};
+use staffel_paper::{Cell, CitedEntry, Document, Fact, Language, LogState, Report, Section, SectionBlock, Sentence};
 use staffel_server::api::{Dossier, ReviewSheet};
 
 /// The review.
@@ -28,6 +28,11 @@ fn report(sheet: &ReviewSheet, about: String) -> Result<Report> {
         kind: entry.kind.clone(),
         hash: entry.hash.clone(),
     };
+    let fact = |fact: &review::Fact| Fact {
+        label: line(&fact.label),
+        value: fact.value.as_deref().map_or(Cell::Unknown, |value| Cell::Known(line(value))),
+        entries: fact.cites.clone(),
+    };
     let today = moment(now_ms());
     Ok(Report {
         language: match sheet.document.language {
@@ -38,7 +43,7 @@ fn report(sheet: &ReviewSheet, about: String) -> Result<Report> {
         about,
         date: today.get(..10).and_then(|date| date.parse().ok()).context("find today's date")?,
         by: line(&sheet.issuer),
-        facts: Vec::new(),
+        facts: sheet.document.facts.iter().map(fact).collect(),
         sections,
         entries: sheet.entries.iter().map(entry).collect(),
         log: LogState { size: sheet.log_size, root: sheet.log_root.clone() },
@@ -75,13 +80,22 @@ mod tests {
             review::Section { heading: "Überblick".into(), sentences: vec![sentence("a\nb.")], sections: Vec::new() },
             review::Section { heading: "Wer".into(), sentences: Vec::new(), sections: vec![own] },
         ];
-        let document = review::Document { language: review::Language::De, title: "Nachbetrachtung".into(), sections };
+        let fact = |value: Option<&str>| review::Fact {
+            label: "Ursache".into(),
+            value: value.map(Into::into),
+            cites: vec![3],
+        };
+        let facts = vec![fact(Some("counter 2")), fact(None)];
+        let title = "Nachbetrachtung".into();
+        let document = review::Document { language: review::Language::De, title, facts, sections };
         let entry = staffel_server::api::CitedEntry { position: 3, at_ms: 0, kind: "x".into(), hash: "ab".into() };
         let (issuer, log_root) = ("Staffel".to_string(), "cd".to_string());
         let sheet = ReviewSheet { document, issuer, entries: vec![entry], log_size: 9, log_root };
         let Document::Review(report) = review(&sheet, 4).unwrap() else { panic!("it is a review") };
         let headings: Vec<_> = report.sections.iter().map(|section| section.heading.as_str()).collect();
         assert_eq!(headings, ["Überblick", "Wer: clinic"]);
+        let values: Vec<_> = report.facts.iter().map(|fact| fact.value.clone()).collect();
+        assert_eq!(values, [Cell::Known("counter 2".into()), Cell::Unknown]);
         assert_eq!(Document::Review(report).check(), Ok(()));
         // A sentence on an entry that is not listed is no page.
         let sheet = ReviewSheet { entries: Vec::new(), ..sheet };
