@@ -30,7 +30,7 @@ use std::{
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Fleets that run at the same time. Each is a dozen processes a machine; more would only starve one another.
-const FLEETS: usize = 3;
+const FLEETS: usize = 2;
 
 /// The right to run a fleet now; ends with the process at the latest.
 pub struct Turn(#[allow(dead_code, reason = "holds the lock")] File);
