@@ -8,7 +8,7 @@ use crate::{
     statements::{self, Statements},
 };
 use staffel_core::{
-    conditions::{Frontier, Identity, Memory, Presented, Readiness, Refusal},
+    conditions::{Frontier, Identity, Memory, Permit, Presented, Readiness, Refusal},
     device::{self, SOAK_DEFAULT_MS},
     ids::{DeviceId, Digest},
     policy::CustomerPolicy,
@@ -336,7 +336,7 @@ impl Judge {
     fn judged(&self, offer: &Offer, verified: &Verified) -> device::Offer {
         let identity = self.identity(&verified.policy);
         let memory = &self.verifier.memory;
-        let (standing, extent) = device::standing(
+        let (standing, frontier) = device::standing(
             &identity,
             memory,
             &offer.release,
@@ -359,32 +359,31 @@ impl Judge {
             priority: priority(urgent, kind),
             soak_ms,
             standing,
-            extent,
+            frontier,
             refusals: verified.refusals(&identity, memory, &ready, false),
         }
     }
 
-    /// This device's own check of all seven conditions with a permit. Also the time that the permit tells, if it holds.
+    /// This device's own check of all seven conditions with a permit. Also the permit itself, if it answers this question.
     pub fn permitted(
         &mut self,
         rollout: u64,
         permit: &Envelope,
         readiness: &Readiness,
         now_ms: u64,
-    ) -> (Vec<Refusal>, Option<u64>) {
+    ) -> (Vec<Refusal>, Option<Permit>) {
         let Some(bundle) = self.bundle(rollout, Some(permit.clone())) else {
             return (vec![Refusal::AuthorisationMissing], None);
         };
         let verified = self.verifier.look_at(&bundle, now_ms);
         let identity = self.identity(&verified.policy);
         let refusals = verified.refusals(&identity, &self.verifier.memory, readiness, false);
-        let fresh = match &verified.permit {
-            Presented::Verified(permit) if readiness.nonce.as_deref() == Some(permit.nonce.as_str()) => {
-                Some(permit.issued_ms)
-            }
+        let fresh = |permit: &Permit| readiness.nonce.as_deref() == Some(permit.nonce.as_str());
+        let held = match verified.permit {
+            Presented::Verified(permit) => Some(permit).filter(fresh),
             _ => None,
         };
-        (refusals, fresh)
+        (refusals, held)
     }
 
     /// Whether a receipt is for this device and its trial.

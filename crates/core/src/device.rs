@@ -6,11 +6,7 @@
 //! numbers (jitter arrives with it too). Next: `device/decide.rs` for the transitions, `device/standing.rs` for when it
 //! is this device's turn, `device/words.rs` for what people read.
 
-use crate::{
-    boot::Outcome,
-    conditions::Refusal,
-    ids::{Digest, Position},
-};
+use crate::{boot::Outcome, conditions::Refusal, ids::Digest};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,13 +36,6 @@ pub const CONTROL_ASKS_AGAIN_MS: u64 = 10 * 60_000;
 /// when the device is about to ask is replaced first, milliseconds.
 pub const NONCE_FRESH_MS: u64 = 30_000;
 
-/// How far a rollout has come for this device's ring and stratum.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Extent {
-    pub eligible_to: Option<Position>,
-    pub candidate_to: Option<Position>,
-}
-
 /// One rollout on the board, after this device looked at its statements.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
@@ -59,7 +48,8 @@ pub struct Offer {
     /// How long a change must stay healthy, milliseconds.
     pub soak_ms: u64,
     pub standing: Standing,
-    pub extent: Extent,
+    /// Sequence of the frontier; 0 for none. It grows whenever a wave opens or ends.
+    pub frontier: u64,
     /// What [`crate::conditions::check`] says without a permit. Looked at only once the release was fetched.
     pub refusals: Vec<Refusal>,
 }
@@ -166,8 +156,8 @@ pub struct State {
     /// Releases whose statements and files are in the spool.
     pub fetched: BTreeSet<Digest>,
     pub failures: BTreeMap<u64, Failure>,
-    /// Rollout to how far it had come when this device was told to be a control, and when that was.
-    pub control: BTreeMap<u64, (Extent, u64)>,
+    /// Rollout to the frontier under which this device was told to be a control, and when that was.
+    pub control: BTreeMap<u64, (u64, u64)>,
     /// Rollout that a permit is asked for, and since when; outlives the replacement of a nonce.
     pub asking: Option<(u64, u64)>,
     /// Rollout to when it last let another one go first.
@@ -220,10 +210,11 @@ pub enum Event {
         rollout: u64,
         why: String,
     },
-    /// A permit came; what this device's own check of all seven conditions says about it.
+    /// A permit came, signed under this frontier; what this device's own check of all seven conditions says about it.
     Permit {
         rollout: u64,
         nonce: String,
+        frontier: u64,
         refusals: Vec<Refusal>,
     },
     Armed {

@@ -230,13 +230,14 @@ impl Agent {
             None => return,
         };
         let now_ms = self.now_ms();
-        let (refusals, told_ms) = self.judge.permitted(change.rollout, &permit, &readiness, now_ms);
-        if let Some(told_ms) = told_ms {
-            self.time().note(told_ms, platform::running_ms());
+        let (refusals, held) = self.judge.permitted(change.rollout, &permit, &readiness, now_ms);
+        if let Some(held) = &held {
+            self.time().note(held.issued_ms, platform::running_ms());
         }
+        let frontier = held.map_or(0, |held| held.frontier_sequence);
         self.save(false);
         self.permit = Some(permit);
-        self.event(Event::Permit { rollout: change.rollout, nonce: nonce.clone(), refusals });
+        self.event(Event::Permit { rollout: change.rollout, nonce: nonce.clone(), frontier, refusals });
     }
 
     fn take_receipt(&mut self, asked: &Ask, receipt: Envelope) {

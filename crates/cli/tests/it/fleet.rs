@@ -200,9 +200,11 @@ impl Fleet {
         }
     }
 
-    /// The ends of all logs: what a person would look at first. The folder is gone once the test has failed.
+    /// What the rollouts wait for, and the ends of all logs: what a person would look at first. The folder is gone once
+    /// the test has failed.
     pub fn tails(&self) -> String {
-        let mut text = String::new();
+        let rollouts = self.lab.staffel(&["rollout", "ls"]);
+        let mut text = rollouts.map_or(String::new(), |said| String::from_utf8_lossy(&said.stdout).into_owned());
         let mut add = |path: PathBuf, lines: usize| {
             let content = std::fs::read_to_string(&path).unwrap_or_default();
             let all: Vec<&str> = content.lines().collect();

@@ -46,7 +46,9 @@ pub(super) fn decide(state: &mut State, event: Event, effects: &mut Effects) {
             guard_says_no(state, rollout, why, refusals, effects);
         }
         Event::GuardFailed { rollout, why } => guard_says_no(state, rollout, why, Vec::new(), effects),
-        Event::Permit { rollout, nonce, refusals } => permit(state, rollout, &nonce, refusals, effects),
+        Event::Permit { rollout, nonce, frontier, refusals } => {
+            permit(state, rollout, &nonce, frontier, refusals, effects);
+        }
         Event::Armed { rollout } => {
             if let Phase::Arming { change, nonce, .. } = &state.phase
                 && change.rollout == rollout
@@ -221,7 +223,7 @@ fn is_too_young(refusal: &Refusal) -> bool {
     matches!(refusal, Refusal::AboveCeiling { .. })
 }
 
-fn permit(state: &mut State, rollout: u64, nonce: &str, why_not: Vec<Refusal>, effects: &mut Effects) {
+fn permit(state: &mut State, rollout: u64, nonce: &str, frontier: u64, why_not: Vec<Refusal>, effects: &mut Effects) {
     let now = state.now_ms;
     let again = why_not.iter().all(may_pass_soon);
     let Phase::Ready { change, nonce: mine, nonce_at_ms, refusals, .. } = &mut state.phase else { return };
@@ -247,8 +249,7 @@ fn permit(state: &mut State, rollout: u64, nonce: &str, why_not: Vec<Refusal>, e
     }
     // It is no treated one: nothing has to be given back.
     state.remembered.asked.remove(&rollout);
-    let extent = state.offer(rollout).map(|offer| offer.extent).unwrap_or_default();
-    state.control.insert(rollout, (extent, now));
+    state.control.insert(rollout, (frontier, now));
     state.asking = None;
     choose(state, effects);
 }
@@ -438,10 +439,11 @@ impl State {
         self.offers.iter().find(|offer| offer.rollout == rollout)
     }
 
-    /// True while this device is a control of the rollout: until the rollout has moved here, or a while later.
+    /// True while this device is a control of the rollout: until a wave opened or ended, or a while later. How far the
+    /// frontier reaches does not tell: a wave of units below its furthest point does not move it.
     pub(super) fn is_control(&self, offer: &Offer) -> bool {
-        self.control.get(&offer.rollout).is_some_and(|(extent, since)| {
-            *extent == offer.extent && self.now_ms.saturating_sub(*since) < CONTROL_ASKS_AGAIN_MS
+        self.control.get(&offer.rollout).is_some_and(|(frontier, since)| {
+            offer.frontier <= *frontier && self.now_ms.saturating_sub(*since) < CONTROL_ASKS_AGAIN_MS
         })
     }
 

@@ -1,6 +1,5 @@
 //! Whether it is this device's turn to prepare: position against the frontier, before anything was downloaded.
 
-use super::Extent;
 use crate::{
     conditions::{Authorisation, Frontier, Identity, Memory, Presented, Refusal, position},
     ids::Digest,
@@ -19,8 +18,8 @@ pub enum Standing {
     Dropped { refusal: Refusal },
 }
 
-/// Works out the standing from what is known without the release itself. `now_ms`: Unix milliseconds that this device
-/// has reason to trust.
+/// Works out the standing from what is known without the release itself, and the sequence of the frontier it is under (0
+/// for none). `now_ms`: Unix milliseconds that this device has reason to trust.
 pub fn standing(
     identity: &Identity,
     memory: &Memory,
@@ -28,9 +27,9 @@ pub fn standing(
     authorisation: &Presented<Authorisation>,
     frontier: &Presented<Frontier>,
     now_ms: u64,
-) -> (Standing, Extent) {
-    let not_yet = |refusal| (Standing::NotYet { refusal }, Extent::default());
-    let dropped = |refusal| (Standing::Dropped { refusal }, Extent::default());
+) -> (Standing, u64) {
+    let not_yet = |refusal| (Standing::NotYet { refusal }, 0);
+    let dropped = |refusal| (Standing::Dropped { refusal }, 0);
     if let Some(why) = memory.denied.get(release) {
         return dropped(Refusal::ReleaseDenied { why: why.clone() });
     }
@@ -68,15 +67,14 @@ pub fn standing(
     let Some(reach) = frontier.reach(identity.ring, &identity.stratum) else {
         return not_yet(Refusal::RingOrStratumUnknown { ring: identity.ring, stratum: identity.stratum.clone() });
     };
-    let extent = Extent { eligible_to: reach.eligible_to, candidate_to: reach.candidate_to };
     let position = position(identity, authorisation);
     // A frontier that says "eligible" further than "candidate" means both.
     let to = reach.candidate_to.max(reach.eligible_to);
     if to.is_none_or(|to| position > to) {
         let refusal = Refusal::FrontierNotReached { position, eligible_to: reach.eligible_to };
-        return (Standing::NotYet { refusal }, extent);
+        return (Standing::NotYet { refusal }, frontier.sequence);
     }
-    (Standing::Candidate, extent)
+    (Standing::Candidate, frontier.sequence)
 }
 
 /// True if a device with this refusal asks for a permit all the same: both arms ask before they know what they are, and

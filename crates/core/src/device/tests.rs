@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::conditions::Refusal;
+use crate::ids::Position;
 use proptest::prelude::*;
 
 const NONCE: &str = "n1";
@@ -22,7 +23,7 @@ fn offer(rollout: u64) -> Offer {
         priority: 2,
         soak_ms: 10_000,
         standing: Standing::Candidate,
-        extent: Extent { eligible_to: Some(Position(5)), candidate_to: Some(Position(9)) },
+        frontier: 5,
         refusals: vec![Refusal::PermitMissing],
     }
 }
@@ -62,7 +63,7 @@ fn ready(rollout: u64) -> State {
 }
 
 fn permit(rollout: u64, refusals: Vec<Refusal>) -> Event {
-    Event::Permit { rollout, nonce: NONCE.into(), refusals }
+    Event::Permit { rollout, nonce: NONCE.into(), frontier: 5, refusals }
 }
 
 fn on_trial(rollout: u64) -> State {
@@ -107,9 +108,13 @@ fn a_control_keeps_what_it_runs_and_asks_again_when_the_rollout_moves() {
     let (state, effects) = after(&state, vec![board(&[offer(1)]), tick(60_000)]);
     assert_eq!(effects, [], "nothing moved");
     let mut moved = offer(1);
-    moved.extent.eligible_to = Some(Position(8));
-    let (_, effects) = after(&state, vec![board(&[moved])]);
+    moved.frontier = 6;
+    let (_, effects) = after(&state, vec![board(&[moved.clone()])]);
     assert_eq!(effects, [Effect::Prepare { change: change(1) }], "a new nonce comes from preparing again");
+
+    // The wave was over before its permit came.
+    let (_, effects) = after(&ready(1), vec![board(&[moved]), permit(1, vec![Refusal::ControlArm])]);
+    assert_eq!(effects, [Effect::Prepare { change: change(1) }]);
 }
 
 #[test]
@@ -214,7 +219,7 @@ fn rollouts_of_one_priority_take_turns_while_no_permit_comes() {
 
 #[test]
 fn a_guard_whose_ceiling_rises_later_is_asked_again_without_a_pause() {
-    let permit = || Event::Permit { rollout: 1, nonce: NONCE.into(), refusals: Vec::new() };
+    let permit = || Event::Permit { rollout: 1, nonce: NONCE.into(), frontier: 5, refusals: Vec::new() };
     let too_young = Refusal::AboveCeiling {
         position: Position(7),
         ceiling: crate::ids::Share::percent(50),
@@ -524,7 +529,7 @@ impl World {
                 let Some((change, nonce)) = state.ask().ready else { return Ok(()) };
                 let refusals = if holds { vec![] } else { vec![Refusal::PermitExpired] };
                 self.permitted = holds.then_some(change.rollout);
-                self.feed(state, Event::Permit { rollout: change.rollout, nonce, refusals })
+                self.feed(state, Event::Permit { rollout: change.rollout, nonce, frontier: 5, refusals })
             }
             Move::Control => {
                 let Some(rollout) = at_hand else { return Ok(()) };
