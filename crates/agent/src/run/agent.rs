@@ -23,7 +23,7 @@ use crate::{
 };
 use staffel_core::{
     conditions::Refusal,
-    device::{self, Change, Effect, Event, Guard, Phase, Standing, State},
+    device::{self, Change, Effect, Event, Guard, Phase, Reason, Standing, State},
 };
 use staffel_trust::{
     statement::{
@@ -491,9 +491,9 @@ impl Agent {
         problems
     }
 
-    fn remember_refusals(&mut self) {
-        for reason in self.state.reasons() {
-            let refusals: Vec<_> = reason.refusals.into_iter().filter(|refusal| !refusal.is_waiting()).collect();
+    fn remember_refusals(&mut self, reasons: &[Reason]) {
+        for reason in reasons {
+            let refusals: Vec<_> = reason.refusals.iter().filter(|refusal| !refusal.is_waiting()).cloned().collect();
             if !refusals.is_empty() {
                 self.refused.insert(reason.rollout, refusals);
             }
@@ -505,7 +505,8 @@ impl Agent {
     }
 
     fn write_status(&mut self) {
-        self.remember_refusals();
+        let reasons = self.state.reasons();
+        self.remember_refusals(&reasons);
         let status = AgentStatus {
             device: self.installation.device,
             name: self.installation.name.clone(),
@@ -515,7 +516,7 @@ impl Agent {
             contact: self.contact.clone(),
             mode: self.guard.as_ref().map(|guard| guard.mode.clone()),
             running: self.state.running.clone(),
-            reasons: self.state.reasons(),
+            reasons,
             problems: self.device_problems(),
         };
         // The sentence counts seconds and the phase holds the next probe; neither is worth a write.

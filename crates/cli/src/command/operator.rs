@@ -2,15 +2,12 @@
 //! hash. Must stay out: accounts of the console (`user`).
 
 use crate::{
-    command::user::{Place, RoleName, role_word},
-    output::{Failure, json, table},
+    command::user::{self, Place, RoleName},
+    output::{Failure, json},
 };
 use anyhow::Result;
 use serde_json::json;
-use staffel_server::{
-    operators::{self, Operator},
-    roster::RosterError,
-};
+use staffel_server::{operators, roster::RosterError};
 
 /// Subcommands of `staffel operator`.
 #[derive(clap::Subcommand)]
@@ -65,16 +62,7 @@ pub fn run(command: &Command, as_json: bool) -> Result<()> {
         }
         Command::Ls { place } => {
             let all = operators::list(&place.folder()?).map_err(explained)?;
-            if as_json {
-                let shown = all.iter().map(|one| json!({ "name": one.name, "role": one.role, "tenant": one.tenant }));
-                return json(&shown.collect::<Vec<_>>());
-            }
-            let row = |one: &Operator| {
-                let customer = one.tenant.clone().unwrap_or_else(|| "all customers".into());
-                vec![one.name.clone(), role_word(one.role), customer]
-            };
-            print!("{}", table(&["NAME", "ROLE", "CUSTOMER"], &all.iter().map(row).collect::<Vec<_>>()));
-            Ok(())
+            user::list(all.iter().map(|one| (one.name.as_str(), one.role, one.tenant.as_deref())), as_json)
         }
     }
 }

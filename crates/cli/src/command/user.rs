@@ -109,24 +109,28 @@ pub fn run(command: &Command, as_json: bool) -> Result<()> {
             accounts::remove(&place.folder()?, name).map_err(explained)?;
             said(as_json, name, "is gone; its sessions are over")
         }
-        Command::Ls { place } => list(&accounts::list(&place.folder()?).map_err(explained)?, as_json),
+        Command::Ls { place } => {
+            let all = accounts::list(&place.folder()?).map_err(explained)?;
+            list(all.iter().map(|one| (one.name.as_str(), one.role, one.tenant.as_deref())), as_json)
+        }
     }
 }
 
-fn list(accounts: &[accounts::Account], as_json: bool) -> Result<()> {
+/// Prints names with their roles and customers; `None`: all customers.
+pub fn list<'a>(people: impl Iterator<Item = (&'a str, Role, Option<&'a str>)>, as_json: bool) -> Result<()> {
     if as_json {
-        let shown = accounts.iter().map(|a| json!({ "name": a.name, "role": a.role, "tenant": a.tenant }));
+        let shown = people.map(|(name, role, tenant)| json!({ "name": name, "role": role, "tenant": tenant }));
         return json(&shown.collect::<Vec<_>>());
     }
-    let row = |a: &accounts::Account| {
-        vec![a.name.clone(), role_word(a.role), a.tenant.clone().unwrap_or_else(|| "all customers".into())]
-    };
-    print!("{}", table(&["NAME", "ROLE", "CUSTOMER"], &accounts.iter().map(row).collect::<Vec<_>>()));
+    let rows: Vec<_> = people
+        .map(|(name, role, tenant)| vec![name.into(), role_word(role), tenant.unwrap_or("all customers").into()])
+        .collect();
+    print!("{}", table(&["NAME", "ROLE", "CUSTOMER"], &rows));
     Ok(())
 }
 
 /// A role as it is typed.
-pub fn role_word(role: Role) -> String {
+fn role_word(role: Role) -> String {
     serde_json::to_value(role).ok().and_then(|word| word.as_str().map(String::from)).unwrap_or_default()
 }
 

@@ -61,6 +61,29 @@ fn code(sheet: &Value, site: &str) -> String {
     one["code"].as_str().expect("a code").to_string()
 }
 
+/// The file with what a first information says.
+fn first_information(fleet: &Fleet) -> String {
+    let time = json!({ "time": "2026-11-22T06:10+01:00" });
+    let text = |words: &str| json!({ "text": words });
+    let values = json!({
+        "all": { "since": time, "next_update": time },
+        "de": {
+            "problem": text("Kassenplätze starten nicht"), "affected": text("alle Kassen"),
+            "known": text("Ein Update war fehlerhaft."), "do_now": text("Bitte nichts ausschalten."),
+        },
+    });
+    write(fleet, "values.json", &values.to_string())
+}
+
+/// Waits until notice 1 has left for everybody.
+fn wait_until_sent(fleet: &Fleet, what: &str) {
+    fleet.wait(what, |_| {
+        let sheet = fleet.json(&["notice", "show", "1"]);
+        let sent = |one: &Value| one["next"].as_str().is_some_and(|next| next.starts_with("waits for an answer"));
+        Ok(sheet["recipients"].as_array().is_some_and(|all| all.iter().all(sent)))
+    });
+}
+
 #[test]
 fn a_notice_goes_out_on_paper_and_the_report_says_who_was_told() {
     let mut fleet = Fleet::new(1, Options::default());
@@ -86,25 +109,12 @@ fn a_notice_goes_out_on_paper_and_the_report_says_who_was_told() {
     assert_eq!(code_, Some(2), "{error}");
     std::fs::copy(press(), fleet.lab.folder.join("bin/staffel-press")).expect("copied");
 
-    let time = json!({ "time": "2026-11-22T06:10+01:00" });
-    let text = |words: &str| json!({ "text": words });
-    let values = json!({
-        "all": { "since": time, "next_update": time },
-        "de": {
-            "problem": text("Kassenplätze starten nicht"), "affected": text("alle Kassen"),
-            "known": text("Ein Update war fehlerhaft."), "do_now": text("Bitte nichts ausschalten."),
-        },
-    });
-    let values = write(&fleet, "values.json", &values.to_string());
+    let values = first_information(&fleet);
     let sites = ["--site", "clinic/mailed", "--site", "clinic/faxed", "--site", "clinic/posted"];
     let send = ["notice", "send", "first-information", &values, "--incident", "1"];
     let sheet = fleet.json(&[&send[..], &sites[..]].concat());
     assert_eq!(sheet["notice"]["recipients"], 3, "{sheet}");
-    fleet.wait("everything to leave", |_| {
-        let sheet = fleet.json(&["notice", "show", "1"]);
-        let sent = |one: &Value| one["next"].as_str().is_some_and(|next| next.starts_with("waits for an answer"));
-        Ok(sheet["recipients"].as_array().is_some_and(|all| all.iter().all(sent)))
-    });
+    wait_until_sent(&fleet, "everything to leave");
     let spool = fleet.lab.layout.server_dir().join("spool");
     let spooled = |channel: &str, ending: &str| -> PathBuf {
         let files = std::fs::read_dir(spool.join(channel)).expect("a spool folder").flatten();
@@ -250,23 +260,10 @@ fn no_customer_reads_of_another_on_paper() {
     for (case, words) in [("1", "ein lila Aufkleber am Gerät"), ("2", "Mehlstaub im Gerät")] {
         fleet.lab.staffel_ok(&["case", "note", case, words]).expect("noted");
     }
-    let time = json!({ "time": "2026-11-22T06:10+01:00" });
-    let text = |words: &str| json!({ "text": words });
-    let values = json!({
-        "all": { "since": time, "next_update": time },
-        "de": {
-            "problem": text("Kassenplätze starten nicht"), "affected": text("alle Kassen"),
-            "known": text("Ein Update war fehlerhaft."), "do_now": text("Bitte nichts ausschalten."),
-        },
-    });
-    let values = write(&fleet, "values.json", &values.to_string());
+    let values = first_information(&fleet);
     let sheet = fleet.json(&["notice", "send", "first-information", &values, "--incident", "1"]);
     assert_eq!(sheet["notice"]["recipients"], 2, "{sheet}");
-    fleet.wait("both letters", |_| {
-        let sheet = fleet.json(&["notice", "show", "1"]);
-        let sent = |one: &Value| one["next"].as_str().is_some_and(|next| next.starts_with("waits for an answer"));
-        Ok(sheet["recipients"].as_array().is_some_and(|all| all.iter().all(sent)))
-    });
+    wait_until_sent(&fleet, "both letters");
 
     // Each letter is about its recipient.
     let letters = files(&fleet.lab.layout.server_dir().join("spool/letter"));

@@ -209,15 +209,8 @@ impl Rollout {
             self.counts.exposed += u64::from(idle);
             self.exposed_units += u64::from(first);
         }
-        let Some(slice) = &mut self.slice else { return };
-        let waiting = match arm {
-            Arm::Treated => &mut slice.treated_without_permit,
-            Arm::Control => &mut slice.control_without_permit,
-        };
-        *waiting = waiting.saturating_sub(1);
-        if !first {
-            return;
-        }
+        self.asks_no_more(unit);
+        let Some(slice) = self.slice.as_mut().filter(|_| first) else { return };
         *match arm {
             Arm::Treated => &mut slice.treated_permitted,
             Arm::Control => &mut slice.controls_permitted,
@@ -339,7 +332,7 @@ impl Rollout {
         }
     }
 
-    /// A member that has the release already will not ask for its permit.
+    /// A member that has its permit, or the release already, will not ask any more.
     fn asks_no_more(&mut self, unit: UnitIndex) {
         let Some(slice) = &mut self.slice else { return };
         let waiting = match self.units[unit as usize].label {
@@ -509,9 +502,9 @@ impl Rollout {
         self.set_deadline(unit, None);
         self.left.remove(&unit);
         for at in 0..self.devices(unit).len() {
-            let phase = &mut self.phases[self.members[self.units[unit as usize].first_member as usize + at] as usize];
-            if *phase == Phase::Permitted {
-                *phase = Phase::None;
+            let device = self.devices(unit)[at] as usize;
+            if self.phases[device] == Phase::Permitted {
+                self.phases[device] = Phase::None;
             }
         }
         self.free(fleet, unit);

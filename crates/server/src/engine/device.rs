@@ -277,12 +277,16 @@ impl Engine {
         }
         // What it runs for good, from another rollout or one that this log forgot, it will never ask for.
         let settled = request.settled && request.outcome.is_none() && request.mode == Mode::Normal;
-        for id in if settled { state.active().collect() } else { Vec::new() } {
-            let Some(rollout) = state.rollouts.get(&id).map(|running| &running.rollout) else { continue };
-            let release = rollout.release.digest;
-            if rollout.has_no_part(index) && request.running.values().any(|ran| *ran == release) {
-                tell(state, id, release, Report::Committed)?;
-            }
+        // Mostly nothing: no check-in pays for it.
+        let forgotten: Vec<(u64, Digest)> = state
+            .rollouts
+            .values()
+            .filter(|running| settled && running.is_active() && running.rollout.has_no_part(index))
+            .map(|running| (running.rollout.id, running.rollout.release.digest))
+            .filter(|(_, release)| request.running.values().any(|ran| ran == release))
+            .collect();
+        for (rollout, release) in forgotten {
+            tell(state, rollout, release, Report::Committed)?;
         }
         if let Some(ready) = &request.ready
             && !self.too_young(state, index, ready)
