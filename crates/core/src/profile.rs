@@ -21,6 +21,9 @@ pub fn age_for(steps: &[CeilingStep], share: Share) -> Option<u64> {
     steps.iter().filter(|step| step.share > share || step.share == Share::ALL).map(|step| step.age_ms).min()
 }
 
+/// A ceiling lets at least so many units go from the start, on average: positions are hashes, so it is a share and no count.
+const UNITS_FROM_THE_START: u64 = 8;
+
 /// How fast a rollout may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -54,6 +57,14 @@ pub struct Profile {
     /// A device that was not heard for so long keeps no rollout from being completed.
     #[serde(default = "a_day")]
     pub away_ms: u64,
+    /// How much larger a wave may be than the one before, percent. What a fault reaches grows with it, and so does the
+    /// speed.
+    #[serde(default = "doubling")]
+    pub growth_percent: u32,
+}
+
+fn doubling() -> u32 {
+    200
 }
 
 fn a_day() -> u64 {
@@ -79,6 +90,7 @@ impl Profile {
             exposure_budget: None,
             ceiling: Vec::new(),
             away_ms: a_day(),
+            growth_percent: doubling(),
         };
         match name {
             ProfileName::Demo => Profile {
@@ -121,9 +133,48 @@ impl Profile {
     }
 }
 
+impl Profile {
+    /// The ceiling for a fleet of so many units. The table is made for millions; in a small fleet its first steps allow
+    /// nobody or hardly anybody, so that a rollout waits for hours, or stands held on the word of two devices. There the
+    /// ceiling follows the path of a rollout that doubles once a soak time, from eight units on. The demo's table is made
+    /// for its few machines.
+    pub fn ceiling_for(&self, units: u64) -> Vec<CeilingStep> {
+        if self.name == ProfileName::Demo {
+            return self.ceiling.clone();
+        }
+        let path = |age_ms: u64| {
+            let doublings = age_ms.checked_div(self.soak_ms).unwrap_or(0).min(32);
+            let share = u128::from(UNITS_FROM_THE_START << doublings) * u128::from(Share::ALL.0);
+            Share(u32::try_from(share / u128::from(units.max(1))).unwrap_or(Share::ALL.0).min(Share::ALL.0))
+        };
+        let mut steps: Vec<CeilingStep> = Vec::with_capacity(self.ceiling.len());
+        for step in &self.ceiling {
+            let share = step.share.max(path(step.age_ms));
+            if steps.last().is_none_or(|before| before.share < share) {
+                steps.push(CeilingStep { share, ..*step });
+            }
+        }
+        steps
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ceiling_leaves_a_small_fleet_its_first_waves_and_is_the_table_in_a_large_one() {
+        for name in [ProfileName::Urgent, ProfileName::Standard, ProfileName::Careful] {
+            let profile = Profile::named(name);
+            assert_eq!(profile.ceiling_for(8_500_000), profile.ceiling, "{name:?}");
+            let small = profile.ceiling_for(1_000);
+            assert_eq!(small[0], CeilingStep { age_ms: 0, share: Share(8_000_000) }, "{name:?}");
+            assert!(small.windows(2).all(|w| w[0].age_ms < w[1].age_ms && w[0].share < w[1].share), "{name:?}");
+            assert_eq!(ceiling_at(&small, u64::MAX), Share::ALL);
+            assert_eq!(profile.ceiling_for(3), [CeilingStep { age_ms: 0, share: Share::ALL }]);
+            assert_eq!(profile.ceiling_for(0), [CeilingStep { age_ms: 0, share: Share::ALL }]);
+        }
+    }
 
     #[test]
     fn no_real_profile_lets_everybody_go_in_the_first_quarter_of_an_hour() {

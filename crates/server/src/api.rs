@@ -66,6 +66,20 @@ pub struct NextRollout {
     /// Root of the log now: fixes every device's position.
     pub log_root: Digest,
     pub now_ms: u64,
+    /// Whom it may reach: the ceiling follows the size of the fleet, and a dry run simulates it.
+    #[serde(default)]
+    pub fleet: FleetShape,
+}
+
+/// A fleet in numbers and without names: devices of each customer, OS build and hardware model, retired ones left out. The
+/// place in a list is no more than that.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetShape {
+    pub devices: u64,
+    pub sites: u64,
+    pub customers: Vec<u64>,
+    pub os_builds: Vec<u64>,
+    pub hardware_models: Vec<u64>,
 }
 
 /// `POST /api/v1/rollouts`.

@@ -136,8 +136,8 @@ async fn changes(State(edge): Reach, Asked(After { after }): Asked<After>) -> An
     Ok(axum::Json(json!({ "change": now })))
 }
 
-async fn next_rollout(State(edge): Reach) -> Answer<NextRollout> {
-    Ok(axum::Json(edge.aside(|engine| engine.next_rollout()).await??))
+async fn next_rollout(State(edge): Reach, Extension(who): Who) -> Answer<NextRollout> {
+    Ok(axum::Json(edge.aside(move |engine| engine.next_rollout(&who)).await??))
 }
 
 async fn rollouts(State(edge): Reach, Extension(who): Who) -> Answer<Vec<RolloutView>> {

@@ -8,22 +8,31 @@
 //! `seeds` for random scenarios. Must stay out: files, clocks, threads, printing (`staffel sim` does that), and any crate of
 //! ours but `core`.
 
+mod begin;
 mod chart;
+mod faults;
 mod member;
 mod model;
+mod oracle;
 mod outcome;
 mod peer;
 mod random;
 mod scenario;
 mod seeds;
+mod study;
 mod text;
+mod thief;
 mod way_back;
 mod world;
 
 pub use chart::{ChartError, png, svg};
 pub use outcome::{Comparison, Outcome, Point, head, number, time};
-pub use scenario::{Amount, Fault, FleetSpec, Harm, MOST_DEVICES, Outage, Pace, Peer, Policy, Rule, Scenario, Staffel};
+pub use scenario::{
+    Amount, Fault, FleetSpec, Harm, MOST_DEVICES, MOST_WITH_FAULTS, Outage, Pace, Peer, Policy, Rule, Scenario, Second,
+    ServerFaults, Shares, Staffel, Thief,
+};
 pub use seeds::{check_seed, random_scenario};
+pub use study::{BRICKED, Cell, SILENT, healthy, ordinary, play, questions};
 pub use text::ScenarioError;
 pub use world::{Progress, SimError, Watcher};
 
@@ -41,10 +50,11 @@ pub fn compare(scenario: &Scenario, seed: u64, watcher: &mut Watcher<'_>) -> Res
     for policy in &scenario.policies {
         let outcome = match &policy.rule {
             Rule::Peer(peer) => peer::run(scenario, &policy.name, peer, &model, &fleet),
+            Rule::StolenKey(thief) => thief::run(scenario, &policy.name, thief, &model, &fleet, seed),
             Rule::Staffel(ours) => {
                 let world = World::new(scenario, &policy.name, ours, &model, &mut fleet, seed)?;
                 let outcome = world.run(watcher)?;
-                forget(&mut fleet);
+                forget(&mut fleet, model.present());
                 outcome
             }
         };
@@ -54,11 +64,14 @@ pub fn compare(scenario: &Scenario, seed: u64, watcher: &mut Watcher<'_>) -> Res
 }
 
 /// The fleet as it was before a rollout. At 8.5 million devices a second copy would not fit.
-fn forget(fleet: &mut Fleet) {
+fn forget(fleet: &mut Fleet, present: u32) {
     for device in 0..fleet.devices.len() as u32 {
         fleet.is_back(device);
         let row = &mut fleet.devices[device as usize];
-        (row.member_of, row.last_seen_ms) = (0, 0);
+        (row.member_of, row.last_seen_ms, row.cloned) = (0, 0, false);
+    }
+    for joined in fleet.devices.drain(present as usize..) {
+        fleet.tenants[fleet.sites[joined.site as usize].tenant as usize].devices -= 1;
     }
     fleet.completed.clear();
 }

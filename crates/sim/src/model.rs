@@ -31,14 +31,14 @@ impl Model {
     /// The machines of this scenario, drawn from this seed.
     pub fn new(scenario: &Scenario, seed: u64) -> Self {
         let spec = scenario.fleet.clone();
-        let always_on = spec.night_off == 0.0 && scenario.outage.is_none() && !spec.site_servers;
+        let always_on = spec.night_off == 0.0 && spec.away == 0.0 && scenario.outage.is_none() && !spec.site_servers;
         Model { streams: Streams::new(seed), spec, outage: scenario.outage, always_on }
     }
 
     /// The tables that `core` decides from. Filled directly: at 8.5 million devices, looking each up by name would take
     /// longer than the rollout.
     pub fn fleet(&self) -> Fleet {
-        let (spec, streams) = (&self.spec, &self.streams);
+        let spec = &self.spec;
         let mut fleet = Fleet::default();
         for customer in 0..spec.customers {
             let name = format!("customer-{customer}");
@@ -51,56 +51,126 @@ impl Model {
         for model in 0..spec.hardware_models {
             fleet.hardware_models.number(&format!("model-{model}"));
         }
-        let tail: Vec<f64> = (0..spec.hardware_models)
-            .scan(0.0, |sum, model| {
-                *sum += 1.0 / f64::from(model + 1);
-                Some(*sum)
-            })
-            .collect();
-        let whole = tail.last().copied().unwrap_or(1.0);
-        let strata: Vec<u32> = (0..spec.os_builds * spec.hardware_models * 2)
-            .map(|at| {
-                let (kind, server) = (at / 2, if at % 2 == 1 { "/server" } else { "" });
-                let (os, model) = (kind / spec.hardware_models, kind % spec.hardware_models);
-                if at % 2 == 1 && !spec.site_servers {
-                    return 0;
-                }
-                fleet.strata.number(&format!("os-{os}/model-{model}{server}"))
-            })
-            .collect();
+        let strata = self.strata(&mut fleet);
+        let (tail, whole) = self.tail();
+        let present = self.present();
         fleet.devices.reserve_exact(spec.devices as usize);
-        for number in 0..spec.devices {
-            let site = self.site(number);
-            if site as usize == fleet.sites.len() {
-                // Customers have a long tail, too.
-                let share = streams.unit(Kind::Customer, u64::from(site), 0);
-                let tenant = (share * share * f64::from(spec.customers)) as u32;
-                fleet.sites.push(Site { name: format!("site-{site}"), tenant });
-            }
-            let subject = u64::from(number);
-            let os_build = streams.below(Kind::OsBuild, subject, 0, u64::from(spec.os_builds)) as u32;
-            let drawn = streams.unit(Kind::HardwareModel, subject, 0) * whole;
-            let hardware_model = (tail.partition_point(|sum| *sum <= drawn) as u32).min(spec.hardware_models - 1);
-            let kind = (os_build * spec.hardware_models + hardware_model) * 2 + u32::from(self.is_server(number));
-            let mut id = [0; 16];
-            id[..8].copy_from_slice(&subject.to_be_bytes());
-            let name = if spec.devices <= NAMED { format!("d{number}").into() } else { Box::default() };
-            let tenant = fleet.sites[site as usize].tenant as usize;
-            fleet.tenants[tenant].devices += 1;
-            fleet.devices.push(Device {
-                id: DeviceId(id),
-                name,
-                site,
-                os_build,
-                hardware_model,
-                stratum: strata[kind as usize],
-                retired: false,
-                cloned: false,
-                member_of: 0,
-                last_seen_ms: 0,
-            });
+        for number in 0..present {
+            self.add(&mut fleet, number, &strata, (&tail, whole));
         }
         fleet
+    }
+
+    /// The next of those that come late joins; returns its number.
+    pub fn join(&self, fleet: &mut Fleet) -> u32 {
+        let number = fleet.devices.len() as u32;
+        let strata = self.strata(fleet);
+        let (tail, whole) = self.tail();
+        self.add(fleet, number, &strata, (&tail, whole));
+        number
+    }
+
+    /// Devices that are there from the start on: the first in the order of their numbers.
+    pub fn present(&self) -> u32 {
+        self.spec.devices - self.late()
+    }
+
+    fn late(&self) -> u32 {
+        (f64::from(self.spec.devices) * self.spec.late) as u32
+    }
+
+    /// When the others join, seconds, the first first.
+    pub fn joins(&self) -> Vec<u32> {
+        let within = u64::from(self.spec.late_within_s.max(1));
+        let at = |number| self.streams.below(Kind::Late, number, 0, within) as u32;
+        let mut joins: Vec<u32> = (0..u64::from(self.late())).map(at).collect();
+        joins.sort_unstable();
+        joins
+    }
+
+    /// When whose key turns out to be used by two machines.
+    pub fn clones(&self) -> Vec<(u32, u32)> {
+        if self.spec.cloned == 0.0 {
+            return Vec::new();
+        }
+        let cloned = |device: &u32| self.streams.chance(Kind::Clone, u64::from(*device), 0, self.spec.cloned);
+        let at = |device| (self.streams.below(Kind::Clone, u64::from(device), 1, DAY_S) as u32, device);
+        (0..self.spec.devices).filter(cloned).map(at).collect()
+    }
+
+    /// So far what a device can prove of the time lags behind, seconds.
+    pub fn lag_s(&self, device: u32) -> u32 {
+        self.streams.below(Kind::Lag, u64::from(device), 0, u64::from(self.spec.lag_s) + 1) as u32
+    }
+
+    /// Sums of the shares of hardware models, and their total.
+    fn tail(&self) -> (Vec<f64>, f64) {
+        let sum = |sum: &mut f64, model: u32| {
+            *sum += 1.0 / f64::from(model + 1);
+            Some(*sum)
+        };
+        let tail: Vec<f64> = (0..self.spec.hardware_models).scan(0.0, sum).collect();
+        let whole = tail.last().copied().unwrap_or(1.0);
+        (tail, whole)
+    }
+
+    /// Numbers of the strata: by OS build, hardware model, and whether it is a site's server.
+    fn strata(&self, fleet: &mut Fleet) -> Vec<u32> {
+        let spec = &self.spec;
+        let number = |at: u32| {
+            let (kind, server) = (at / 2, if at % 2 == 1 { "/server" } else { "" });
+            let (os, model) = (kind / spec.hardware_models, kind % spec.hardware_models);
+            if at % 2 == 1 && !spec.site_servers {
+                return 0;
+            }
+            fleet.strata.number(&format!("os-{os}/model-{model}{server}"))
+        };
+        (0..spec.os_builds * spec.hardware_models * 2).map(number).collect()
+    }
+
+    fn add(&self, fleet: &mut Fleet, number: u32, strata: &[u32], (tail, whole): (&[f64], f64)) {
+        let (spec, streams) = (&self.spec, &self.streams);
+        let site = self.site(number);
+        if site as usize == fleet.sites.len() {
+            // Customers have a long tail, too.
+            let share = streams.unit(Kind::Customer, u64::from(site), 0);
+            let tenant = match &spec.shares {
+                Some(shares) => drawn_from(&shares.customers, share),
+                None => (share * share * f64::from(spec.customers)) as u32,
+            };
+            fleet.sites.push(Site { name: format!("site-{site}"), tenant });
+        }
+        let subject = u64::from(number);
+        let drawn = streams.unit(Kind::HardwareModel, subject, 0);
+        let (os_build, hardware_model) = match &spec.shares {
+            Some(shares) => {
+                let os = drawn_from(&shares.os_builds, streams.unit(Kind::OsBuild, subject, 0));
+                (os, drawn_from(&shares.hardware_models, drawn))
+            }
+            None => {
+                let os = streams.below(Kind::OsBuild, subject, 0, u64::from(spec.os_builds)) as u32;
+                let model = tail.partition_point(|sum| *sum <= drawn * whole) as u32;
+                (os, model.min(spec.hardware_models - 1))
+            }
+        };
+        let kind = (os_build * spec.hardware_models + hardware_model) * 2 + u32::from(self.is_server(number));
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&subject.to_be_bytes());
+        let name = if spec.devices <= NAMED { format!("d{number}").into() } else { Box::default() };
+        let tenant = fleet.sites[site as usize].tenant as usize;
+        fleet.tenants[tenant].devices += 1;
+        fleet.devices.push(Device {
+            id: DeviceId(id),
+            name,
+            site,
+            os_build,
+            hardware_model,
+            stratum: strata[kind as usize],
+            retired: false,
+            cloned: false,
+            member_of: 0,
+            last_seen_ms: 0,
+        });
     }
 
     fn site(&self, device: u32) -> u32 {
@@ -203,13 +273,31 @@ impl Model {
         let mut at_s = at_s;
         // An outage may end at night, and a night in an outage.
         for _ in 0..4 {
-            let next = self.night_over_at(device, self.outage_over_at(device, at_s));
+            let next = self.night_over_at(device, self.outage_over_at(device, self.away_until(device, at_s)));
             if next == at_s {
                 break;
             }
             at_s = next;
         }
         at_s
+    }
+
+    /// Who is away at the start, and when they are back.
+    pub fn away(&self) -> Vec<(u32, u32)> {
+        if self.spec.away == 0.0 {
+            return Vec::new();
+        }
+        let back = |device| Some((device, self.away_until(device, 0))).filter(|(_, back_s)| *back_s > 0);
+        (0..self.present()).filter_map(back).collect()
+    }
+
+    /// Away from the start on, for days or weeks.
+    fn away_until(&self, device: u32, at_s: u32) -> u32 {
+        let away = self.spec.away > 0.0 && self.streams.chance(Kind::Late, u64::from(device), 1, self.spec.away);
+        if !away {
+            return at_s;
+        }
+        at_s.max(self.streams.below(Kind::Late, u64::from(device), 2, u64::from(self.spec.away_for_s.max(1))) as u32)
     }
 
     fn outage_over_at(&self, device: u32, at_s: u32) -> u32 {
@@ -234,6 +322,11 @@ impl Model {
         at_s + ((next - day) * DAY_S + on - second) as u32
     }
 
+    /// True in the second in which it is switched off.
+    pub fn goes_off(&self, device: u32, at_s: u32) -> bool {
+        at_s > 0 && self.off_at(device, at_s - 1) == Some(at_s)
+    }
+
     /// When a device that is on now is switched off next, if it is one that is.
     pub fn off_at(&self, device: u32, at_s: u32) -> Option<u32> {
         if !self.is_night_machine(device) {
@@ -242,6 +335,17 @@ impl Model {
         let ((_, second), (_, off)) = (self.local(device, at_s), self.hours(device));
         Some(at_s + off.saturating_sub(second) as u32)
     }
+}
+
+/// The place in a list of counts that a number from 0 to 1 stands for.
+fn drawn_from(counts: &[u64], unit: f64) -> u32 {
+    let wanted = unit * counts.iter().sum::<u64>() as f64;
+    let mut sum = 0.0;
+    let place = counts.iter().position(|count| {
+        sum += *count as f64;
+        wanted < sum
+    });
+    place.unwrap_or(counts.len().saturating_sub(1)) as u32
 }
 
 fn is_working_day(day: u64) -> bool {

@@ -231,9 +231,10 @@ impl Run<'_> {
                 self.point.bricked += 1;
                 self.will_answer(run_s, true);
             }
-            Some((Harm::NextReboot, fault)) => {
-                let within = u64::from(fault.reboot_within_s.max(1));
-                let after_s = self.model.streams.below(Kind::FaultTime, u64::from(device), 0, within) as u32;
+            Some((Harm::NextReboot | Harm::CleanReboot | Harm::Leak, fault)) => {
+                let within = u64::from(fault.within_s.max(2));
+                let drawn = self.model.streams.below(Kind::FaultTime, u64::from(device), 0, within) as u32;
+                let after_s = if fault.harm == Harm::Leak { fault.within_s / 2 + drawn / 2 } else { drawn };
                 self.dark.entry(step(run_s + after_s)).or_default().push(device);
                 self.will_answer(run_s, true);
             }

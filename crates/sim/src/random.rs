@@ -23,6 +23,11 @@ pub enum Kind {
     Outage,
     Boot,
     Scenario,
+    ServerTime,
+    Message,
+    Late,
+    Clone,
+    Lag,
 }
 
 /// All draws of one seed.

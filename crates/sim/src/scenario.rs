@@ -20,6 +20,10 @@ pub struct Scenario {
     pub kind: Kind,
     pub fault: Option<Fault>,
     pub outage: Option<Outage>,
+    /// What happens to our server and to its messages.
+    pub server: Option<ServerFaults>,
+    /// Another product's rollout beside it, in which nothing is wrong.
+    pub second: Option<Second>,
     pub policies: Vec<Policy>,
 }
 
@@ -54,6 +58,27 @@ pub struct FleetSpec {
     pub by_hand_s: u32,
     /// Unix seconds when the rollout starts.
     pub start_s: u64,
+    /// Share of devices that join some time within this many seconds after the start.
+    pub late: f64,
+    pub late_within_s: u32,
+    /// Share of devices that are away from the start on, for up to so long, seconds.
+    pub away: f64,
+    pub away_for_s: u32,
+    /// Share of devices whose key turns out, in the first day, to be used by two machines.
+    pub cloned: f64,
+    /// What a device can prove of the time that has passed lags behind by up to so much, seconds.
+    pub lag_s: u32,
+    /// A real fleet's own division, in place of the numbers above.
+    pub shares: Option<Shares>,
+}
+
+/// Devices of each customer, OS build and hardware model of a real fleet; the order means nothing. No list may be empty or
+/// add up to 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shares {
+    pub customers: Vec<u64>,
+    pub os_builds: Vec<u64>,
+    pub hardware_models: Vec<u64>,
 }
 
 /// What the release does to a device.
@@ -63,6 +88,10 @@ pub enum Harm {
     Brick,
     /// Healthy until its next reboot, then dark.
     NextReboot,
+    /// The same, and it announces each reboot as an orderly shutdown.
+    CleanReboot,
+    /// Healthy for hours, until memory or disk is full, then dark.
+    Leak,
     /// Alive, goes back by itself and says so.
     Reported,
     /// Alive and cut off: goes back because nobody answers.
@@ -81,8 +110,37 @@ pub struct Fault {
     pub only: Option<String>,
     /// The guard can start the version before; otherwise people have to come.
     pub guard_helps: bool,
-    /// The next reboot comes after at most this time, seconds.
-    pub reboot_within_s: u32,
+    /// The next reboot comes after at most this time, a leak kills in the second half of it; seconds.
+    pub within_s: u32,
+}
+
+/// What happens to our server and to messages. Only in fleets of up to [`MOST_WITH_FAULTS`] devices.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ServerFaults {
+    /// It dies so often, each time over an event that it is about to write or has just written, within this time.
+    pub crashes: u32,
+    pub within_s: u32,
+    /// Mean time until it is back, seconds.
+    pub away_s: u32,
+    /// Share of requests, and of answers, that never arrive.
+    pub lost: f64,
+    /// Share of reports that arrive a second time, up to ten minutes later, after others that were said later.
+    pub repeated: f64,
+    /// After each crash a second controller runs beside it for some minutes and then takes over.
+    pub two_controllers: bool,
+    /// At this time it is restored from a backup that is so old, seconds.
+    pub restored_s: Option<u32>,
+    pub backup_age_s: u32,
+}
+
+/// The most devices of a scenario with server faults: the log is kept and read again.
+pub const MOST_WITH_FAULTS: u32 = 100_000;
+
+/// A second rollout.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Second {
+    pub after_s: u32,
+    pub kind: Kind,
 }
 
 /// Sites that nobody reaches for a while, both arms.
@@ -105,6 +163,19 @@ pub struct Policy {
 pub enum Rule {
     Staffel(Staffel),
     Peer(Peer),
+    /// Somebody has the server's online key, and only the devices stand against it.
+    StolenKey(Thief),
+}
+
+/// Somebody who has the server's online key: signs a frontier of 100 % and permits for whoever asks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Thief {
+    /// The profile whose ceiling two releasers had signed.
+    pub profile: ProfileName,
+    /// Devices look at the board this often, seconds.
+    pub poll_s: u32,
+    /// Two operators' signed halt reaches devices after this time, seconds.
+    pub halted_after_s: u32,
 }
 
 /// Our own, decided by `core`.
@@ -114,6 +185,8 @@ pub struct Staffel {
     pub unit: Unit,
     /// The signed ceiling of the profile; otherwise none.
     pub ceiling: bool,
+    /// How much larger a wave may be than the one before, percent; the profile's own otherwise.
+    pub growth_percent: Option<u32>,
     pub budget: Option<u32>,
     /// A person lets a hold go on after this time, seconds.
     pub resume_after_s: Option<u32>,
@@ -169,6 +242,8 @@ impl Scenario {
             kind: Kind::Component,
             fault: None,
             outage: None,
+            server: None,
+            second: None,
             policies: Vec::new(),
         };
         for section in &sections {
@@ -179,8 +254,7 @@ impl Scenario {
                 }
                 "fleet" => scenario.fleet = fleet(section)?,
                 "release" => {
-                    let kinds = [("content", Kind::Content), ("component", Kind::Component), ("os", Kind::Os)];
-                    scenario.kind = section.take("kind", Kind::Component, one_of(&kinds))?;
+                    scenario.kind = section.take("kind", Kind::Component, one_of(&KINDS))?;
                 }
                 "fault" => scenario.fault = Some(fault(section)?),
                 "outage" => {
@@ -188,6 +262,13 @@ impl Scenario {
                         sites: section.take("sites", 1.0, share)?,
                         from_s: section.take("from", 0, seconds)?,
                         for_s: section.take("for", 3_600, seconds)?,
+                    });
+                }
+                "server" => scenario.server = Some(server(section)?),
+                "second" => {
+                    scenario.second = Some(Second {
+                        after_s: section.take("starts after", 0, seconds)?,
+                        kind: section.take("kind", Kind::Component, one_of(&KINDS))?,
                     });
                 }
                 "policy" => scenario.policies.push(policy(section)?),
@@ -205,6 +286,9 @@ impl Scenario {
     }
 
     fn check(&self) -> Result<(), String> {
+        if self.server.is_some() && self.fleet.devices > MOST_WITH_FAULTS {
+            return Err(format!("[server] is for fleets of up to {MOST_WITH_FAULTS} devices"));
+        }
         let Some(only) = self.fault.as_ref().and_then(|fault| fault.only.as_deref()) else { return Ok(()) };
         let known = |prefix: &str, count: u32| {
             only.strip_prefix(prefix).and_then(|number| number.parse::<u32>().ok()).is_some_and(|n| n < count)
@@ -239,6 +323,27 @@ impl Default for FleetSpec {
             by_hand_s: 48 * 3_600,
             // Tuesday, 14 November 2023, 22:13:20 UTC.
             start_s: 1_700_000_000,
+            late: 0.0,
+            late_within_s: 86_400,
+            away: 0.0,
+            away_for_s: 7 * 86_400,
+            cloned: 0.0,
+            lag_s: 0,
+            shares: None,
+        }
+    }
+}
+
+impl Default for Staffel {
+    fn default() -> Self {
+        Staffel {
+            profile: ProfileName::Standard,
+            unit: Unit::Device,
+            ceiling: true,
+            growth_percent: None,
+            budget: None,
+            resume_after_s: None,
+            fix_after_s: None,
         }
     }
 }
@@ -270,6 +375,13 @@ fn fleet(section: &Section) -> Result<FleetSpec, ScenarioError> {
         guard: section.take("guard", true, yes)?,
         by_hand_s: time("repaired by hand", none.by_hand_s)?,
         start_s: section.take("starts at", none.start_s, whole(4_102_444_800))?,
+        late: section.take("join late", 0.0, share)?.min(0.5),
+        late_within_s: time("join within", none.late_within_s)?,
+        away: section.take("away", 0.0, share)?,
+        away_for_s: time("away for", none.away_for_s)?,
+        cloned: section.take("cloned keys", 0.0, share)?,
+        lag_s: time("clocks lag", 0)?,
+        shares: None,
     })
 }
 
@@ -277,6 +389,8 @@ fn fault(section: &Section) -> Result<Fault, ScenarioError> {
     let harms = [
         ("brick", Harm::Brick),
         ("next-reboot", Harm::NextReboot),
+        ("clean-reboot", Harm::CleanReboot),
+        ("leak", Harm::Leak),
         ("reported", Harm::Reported),
         ("cut-off", Harm::CutOff),
         ("forged", Harm::Forged),
@@ -286,7 +400,20 @@ fn fault(section: &Section) -> Result<Fault, ScenarioError> {
         probability: section.take("share", 1.0, share)?,
         only: section.optional("only", |text| Ok(text.to_string()))?,
         guard_helps: section.take("guard helps", true, yes)?,
-        reboot_within_s: section.take("reboot within", 86_400, seconds)?,
+        within_s: section.take("within", 86_400, seconds)?,
+    })
+}
+
+fn server(section: &Section) -> Result<ServerFaults, ScenarioError> {
+    Ok(ServerFaults {
+        crashes: section.take("crashes", 0, whole(10_000))? as u32,
+        within_s: section.take("within", 3 * 3_600, seconds)?,
+        away_s: section.take("away", 60, seconds)?,
+        lost: section.take("lost messages", 0.0, share)?.min(0.5),
+        repeated: section.take("repeated messages", 0.0, share)?,
+        two_controllers: section.take("two controllers", false, yes)?,
+        restored_s: section.optional("restored at", seconds)?,
+        backup_age_s: section.take("backup age", 3_600, seconds)?,
     })
 }
 
@@ -294,20 +421,20 @@ fn policy(section: &Section) -> Result<Policy, ScenarioError> {
     if section.name.is_empty() {
         return Err(section.error(section.line, "a policy has a name: [policy NAME]"));
     }
-    let rules = ["staffel", "waves", "ramp", "groups"].map(|word| (word, word));
+    let rules = ["staffel", "waves", "ramp", "groups", "stolen-key"].map(|word| (word, word));
     let rule = match section.take("rule", "staffel", one_of(&rules))? {
+        "stolen-key" => Rule::StolenKey(Thief {
+            profile: section.take("profile", ProfileName::Standard, one_of(&PROFILES))?,
+            poll_s: section.take("poll", 60, seconds)?.max(1),
+            halted_after_s: section.take("halted after", 78 * 60, seconds)?,
+        }),
         "staffel" => {
-            let profiles = [
-                ("demo", ProfileName::Demo),
-                ("urgent", ProfileName::Urgent),
-                ("standard", ProfileName::Standard),
-                ("careful", ProfileName::Careful),
-            ];
             let units = [("device", Unit::Device), ("site", Unit::Site)];
             Rule::Staffel(Staffel {
-                profile: section.take("profile", ProfileName::Standard, one_of(&profiles))?,
+                profile: section.take("profile", ProfileName::Standard, one_of(&PROFILES))?,
                 unit: section.take("unit", Unit::Device, one_of(&units))?,
                 ceiling: section.take("ceiling", true, yes)?,
+                growth_percent: section.optional("growth", share_above_all)?,
                 budget: section.optional("budget", whole(MOST_DEVICES))?.map(|budget| budget as u32),
                 resume_after_s: section.optional("resumed after", seconds)?,
                 fix_after_s: section.optional("fixed after", seconds)?,
@@ -336,6 +463,23 @@ fn policy(section: &Section) -> Result<Policy, ScenarioError> {
         }
     };
     Ok(Policy { name: section.name.clone(), rule })
+}
+
+const KINDS: [(&str, Kind); 3] = [("content", Kind::Content), ("component", Kind::Component), ("os", Kind::Os)];
+
+const PROFILES: [(&str, ProfileName); 4] = [
+    ("demo", ProfileName::Demo),
+    ("urgent", ProfileName::Urgent),
+    ("standard", ProfileName::Standard),
+    ("careful", ProfileName::Careful),
+];
+
+/// `150 %`: from 101 to 1,000.
+fn share_above_all(text: &str) -> Result<u32, String> {
+    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse().ok());
+    percent
+        .filter(|percent| (101..=1_000).contains(percent))
+        .ok_or_else(|| format!("expected a growth from 101 % to 1000 %, found {text:?}"))
 }
 
 /// `0 s: 10, 15 min: 1 %`

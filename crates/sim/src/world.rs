@@ -1,24 +1,25 @@
 //! A fleet, a server that decides with `core`, and one clock. Devices that nothing happens to cost no events: what they
 //! would have said is worked out when `core` is about to look.
 //!
-//! Read [`World::run`] for the loop, `member` for what a device in a wave does. Must stay out: decisions (they are
-//! `core`'s), and what machines are like (`model`).
+//! Read [`World::run`] for the loop, `member` for what a device in a wave does, `faults` for what happens to the server
+//! and to messages, `oracle` for what is held against `core`'s decisions. Must stay out: decisions (they are `core`'s), and
+//! what machines are like (`model`).
 
 use crate::{
+    begin::{Start, begin},
+    faults::Server,
     model::Model,
+    oracle::Oracle,
     outcome::{Curve, Outcome, Point},
-    random::Kind,
     scenario::{Scenario, Staffel},
     way_back::starts_until_back,
 };
 use staffel_core::{
-    conditions::{Authorisation, Identity, Unit},
+    conditions::{Identity, Unit},
     evidence::EvidenceError,
     fleet::{DeviceIndex, Fleet},
-    ids::{Digest, Position, Share},
+    ids::{Digest, Position},
     invariants,
-    profile::{CeilingStep, Profile, ceiling_at},
-    release::{Release, StateCompatibility},
     rollout::{ByHand, Event, Rollout, Status, WaitingOn},
 };
 use std::collections::BTreeMap;
@@ -64,8 +65,10 @@ pub(crate) enum Doing {
     Proven,
     /// Applies it, will go back and say so.
     WillFail,
-    /// Applies it, will go back because nobody answers.
+    /// Applies it, will go back because it cuts the device off.
     WillBeCutOff,
+    /// Went back because the server answered nobody.
+    WasCutOff,
     /// Bricked.
     Dark,
     /// Runs the version before.
@@ -78,16 +81,28 @@ pub(crate) const NEVER: u32 = u32::MAX;
 /// Facts of one device, packed: there are millions.
 pub(crate) struct Devices {
     pub doing: Vec<Doing>,
+    /// The rollout that it does it for, by its place in [`World::rollouts`].
+    pub of: Vec<u8>,
     /// Its next event, seconds; [`NEVER`] for none.
     pub next_s: Vec<u32>,
     /// Since when it has known that its turn is near.
     pub learned_s: Vec<u32>,
-    /// Since when it has been on trial.
+    /// When it got its treated permit, and since when it has been on trial.
+    pub permit_s: Vec<u32>,
     pub trial_s: Vec<u32>,
-    /// Where it stands in the order: devices compare it with the frontier themselves.
-    pub position: Vec<Position>,
     /// Permits that it ever got: numbers its draws.
     pub permits: Vec<u8>,
+}
+
+/// A rollout, and what the world keeps beside it.
+pub(crate) struct Running {
+    pub start: Start,
+    pub rollout: Rollout,
+    /// Where each device stands in the order: devices compare it with the frontier themselves.
+    pub position: Vec<Position>,
+    pub wave_open: bool,
+    pub halted_s: Option<u32>,
+    pub completed_s: Option<u32>,
 }
 
 /// One policy on one fleet.
@@ -97,17 +112,19 @@ pub(crate) struct World<'a> {
     pub ours: &'a Staffel,
     pub model: &'a Model,
     pub fleet: &'a mut Fleet,
-    pub rollout: Rollout,
+    pub rollouts: Vec<Running>,
     pub devices: Devices,
+    pub server: Server,
+    pub oracle: Oracle,
+    pub seed: u64,
     pub now_s: u32,
     /// Second to the devices that have an event then, in the order in which it was planned.
     calendar: BTreeMap<u32, Vec<DeviceIndex>>,
-    /// Second to the devices that reboot into their end then.
-    pub reboots: BTreeMap<u32, Vec<DeviceIndex>>,
+    /// Second to the devices that go dark then, some time after they took the release.
+    pub ends: BTreeMap<u32, Vec<DeviceIndex>>,
     plan_at_s: u32,
     pub said: bool,
-    wave_open: bool,
-    refreshed_s: Option<u32>,
+    pub refreshed_s: Option<u32>,
     candidates: u64,
     scheduled: u64,
     pub point: Point,
@@ -116,9 +133,6 @@ pub(crate) struct World<'a> {
     waves: u32,
     busiest: u64,
     starts_until_back: Option<u32>,
-    pub release: u64,
-    /// Nobody more will get it: only what happened already goes on.
-    pub over: bool,
 }
 
 /// A hold that nobody has looked at for so long is an end, too, seconds.
@@ -134,29 +148,31 @@ impl<'a> World<'a> {
         fleet: &'a mut Fleet,
         seed: u64,
     ) -> Result<Self, SimError> {
-        let count = fleet.devices.len();
-        let rollout = begin(scenario, policy, ours, fleet, seed, 1, 0, None)?;
+        let count = scenario.fleet.devices as usize;
         let mut world = World {
             scenario,
             policy,
             ours,
             model,
             fleet,
-            rollout,
+            rollouts: Vec::new(),
             devices: Devices {
                 doing: vec![Doing::Nothing; count],
+                of: vec![0; count],
                 next_s: vec![NEVER; count],
                 learned_s: vec![NEVER; count],
+                permit_s: vec![0; count],
                 trial_s: vec![0; count],
-                position: Vec::new(),
                 permits: vec![0; count],
             },
+            server: Server::new(scenario, model),
+            oracle: Oracle::new(scenario, ours),
+            seed,
             now_s: 0,
             calendar: BTreeMap::new(),
-            reboots: BTreeMap::new(),
+            ends: BTreeMap::new(),
             plan_at_s: 0,
             said: true,
-            wave_open: false,
             refreshed_s: None,
             candidates: 0,
             scheduled: 0,
@@ -166,21 +182,41 @@ impl<'a> World<'a> {
             waves: 0,
             busiest: 0,
             starts_until_back: starts_until_back(),
-            release: 1,
-            over: false,
         };
-        world.work_out_positions();
-        world.look_at_the_frontier();
+        world.start_rollout(Start { number: 1, faulty: true, kind: scenario.kind, supersedes: None, at_s: 0 })?;
+        for (device, back_s) in model.away() {
+            world.schedule(device, back_s);
+        }
         world.curve.add(world.point);
         Ok(world)
     }
 
     pub fn now_ms(&self) -> u64 {
-        (self.scenario.fleet.start_s + u64::from(self.now_s)) * 1_000
+        self.at_ms(self.now_s)
     }
 
-    fn work_out_positions(&mut self) {
-        let authorisation = &self.rollout.authorisation;
+    pub fn at_ms(&self, at_s: u32) -> u64 {
+        (self.scenario.fleet.start_s + u64::from(at_s)) * 1_000
+    }
+
+    /// A rollout begins.
+    pub fn start_rollout(&mut self, start: Start) -> Result<(), SimError> {
+        let old = start.supersedes.and_then(|place| self.rollouts.get(place)).map(|running| &running.rollout);
+        let rollout = begin(self.scenario, self.ours, self.fleet, self.seed, &start, old);
+        let rollout = rollout.map_err(|problem| SimError::Begin { policy: self.policy.into(), problem })?;
+        let place = self.rollouts.len();
+        self.server.begins(&start, self.at_ms(start.at_s));
+        let (halted_s, completed_s) = (None, None);
+        self.rollouts.push(Running { start, position: Vec::new(), rollout, wave_open: false, halted_s, completed_s });
+        self.work_out_positions(place);
+        self.look_at_the_frontier(place);
+        (self.said, self.refreshed_s) = (true, None);
+        Ok(())
+    }
+
+    /// Also for devices that are still to join.
+    pub fn work_out_positions(&mut self, place: usize) {
+        let authorisation = &self.rollouts[place].rollout.authorisation;
         let fleet = &*self.fleet;
         let position = |device: &staffel_core::fleet::Device| {
             let site = &fleet.sites[device.site as usize];
@@ -201,92 +237,194 @@ impl<'a> World<'a> {
             };
             Position::of(&authorisation.log_root, &authorisation.release, &key)
         };
-        self.devices.position = fleet.devices.iter().map(position).collect();
+        self.rollouts[place].position = fleet.devices.iter().map(position).collect();
+    }
+
+    /// The rollout that a device is busy with, or was last.
+    pub fn rollout_of(&self, device: DeviceIndex) -> &Rollout {
+        &self.rollouts[usize::from(self.devices.of[device as usize])].rollout
+    }
+
+    /// Nobody more will get it: only what happened already goes on.
+    pub fn is_over(&self, place: usize) -> bool {
+        match self.rollouts[place].rollout.status {
+            Status::Halted { .. } | Status::Completed { .. } => true,
+            Status::Held { since_ms, .. } => {
+                self.ours.resume_after_s.is_none() && self.now_ms() - since_ms >= u64::from(FORGOTTEN_S) * 1_000
+            }
+            Status::Running => false,
+        }
+    }
+
+    /// No rollout goes on, and none is still to come.
+    fn is_all_over(&self) -> bool {
+        (0..self.rollouts.len()).all(|place| self.is_over(place)) && self.second_at().is_none()
     }
 
     /// Runs to the end: everybody has it or nobody more gets it, and nothing is left to happen.
     pub fn run(mut self, watcher: &mut Watcher<'_>) -> Result<Outcome, SimError> {
-        let (mut halted, mut completed, mut shown_s) = (None, None, 0);
+        let (mut shown_s, mut stood) = (0, 0);
         self.plan_all()?;
         loop {
-            self.over = match self.rollout.status {
-                Status::Halted { .. } => {
-                    halted.get_or_insert(self.now_s);
-                    true
-                }
-                Status::Completed { .. } => {
-                    completed.get_or_insert(self.now_s);
-                    true
-                }
-                Status::Held { since_ms, .. } => self.now_ms() - since_ms >= u64::from(FORGOTTEN_S) * 1_000,
-                Status::Running => false,
-            };
-            let over = self.over;
-            let fix_at = halted.and_then(|at| Some(at + self.ours.fix_after_s?)).filter(|_| self.release == 1);
+            self.note_ends();
+            let over = self.is_all_over();
             let next = [
                 self.calendar.keys().next().copied(),
-                self.reboots.keys().next().copied(),
-                (!over).then_some(self.plan_at_s),
+                self.ends.keys().next().copied(),
+                (!over && !self.server.is_down()).then_some(self.plan_at_s),
                 self.resume_at(),
-                fix_at,
+                self.click_at(),
+                self.fix_at(),
+                self.second_at(),
+                self.server.next_s(over),
             ];
             let Some(next) = next.into_iter().flatten().min() else { break };
             if next > self.scenario.horizon_s {
                 break;
             }
+            stood = if next > self.now_s { 0 } else { stood + 1 };
+            if stood > 10_000 {
+                return Err(self.broken("the simulation's clock stands still"));
+            }
             self.now_s = next.max(self.now_s);
-            if self.resume_at().is_some_and(|at| at <= self.now_s) {
-                let events = self.rollout.by_hand(ByHand::Resume { who: "ada".into() });
-                self.append(events)?;
-                self.said = true;
-            }
-            if fix_at.is_some_and(|at| at <= self.now_s) {
-                self.begin_fix()?;
-            }
+            self.server_faults()?;
+            self.people_and_plans()?;
             self.happens()?;
-            if self.said || (!over && self.now_s >= self.plan_at_s) {
+            let over = self.is_all_over();
+            if !self.server.is_down() && (self.said || (!over && self.now_s >= self.plan_at_s)) {
                 self.plan_all()?;
             }
             self.curve.add(Point { at_s: self.now_s, ..self.point });
             if self.now_s >= shown_s {
                 shown_s = self.now_s + 60;
-                let (confirmed, devices) = (self.rollout.counts.confirmed, self.fleet.devices.len() as u64);
+                let confirmed = self.rollouts.last().map_or(0, |running| running.rollout.counts.confirmed);
+                let devices = self.fleet.devices.len() as u64;
                 watcher(Progress { policy: self.policy, at_s: self.now_s, confirmed, devices });
             }
         }
         self.check_the_books()?;
-        let waiting = self.rollout.waiting_on(self.fleet, self.now_ms());
-        let needs_a_person = match &waiting {
-            WaitingOn::Held { .. } => true,
+        Ok(self.outcome())
+    }
+
+    fn outcome(self) -> Outcome {
+        let waiting: Vec<WaitingOn> =
+            self.rollouts.iter().map(|running| running.rollout.waiting_on(self.fleet, self.now_ms())).collect();
+        let needs_a_person = |waiting: &WaitingOn| match waiting {
+            // Whoever is silent for good is for a person to mend.
+            WaitingOn::Held { .. } | WaitingOn::Budget { .. } => true,
             WaitingOn::Skipped { reasons, .. } => reasons.iter().all(|(skip, _)| !skip.is_temporary()),
             _ => false,
         };
-        Ok(Outcome {
+        // Of a release and its successor the successor's words count, of two that have nothing to do with one another both.
+        let replaced = |place: usize| self.rollouts.iter().any(|running| running.start.supersedes == Some(place));
+        let standing: Vec<usize> = (0..self.rollouts.len()).filter(|place| !replaced(*place)).collect();
+        let words: Vec<String> = standing.iter().map(|place| waiting[*place].to_string()).collect();
+        let done = |place: &&usize| self.rollouts[**place].halted_s.is_none();
+        let completed: Option<Vec<u32>> =
+            standing.iter().filter(done).map(|place| self.rollouts[*place].completed_s).collect();
+        Outcome {
             name: self.policy.into(),
             exposed: self.point.exposed,
             bricked: self.point.bricked,
             recovered: self.point.recovered,
-            halted_after_s: halted,
-            completed_after_s: completed,
-            verdict: waiting.to_string(),
-            needs_a_person,
+            halted_after_s: self.rollouts.iter().filter_map(|running| running.halted_s).min(),
+            completed_after_s: completed.and_then(|all| all.into_iter().max()),
+            verdict: words.join("; the other rollout: "),
+            needs_a_person: standing.iter().any(|place| needs_a_person(&waiting[*place])),
             holds: self.holds,
             waves: self.waves,
             busiest: self.busiest,
             curve: self.curve.finish(),
-        })
+        }
+    }
+
+    fn note_ends(&mut self) {
+        for running in &mut self.rollouts {
+            match running.rollout.status {
+                Status::Halted { .. } => _ = running.halted_s.get_or_insert(self.now_s),
+                Status::Completed { .. } => _ = running.completed_s.get_or_insert(self.now_s),
+                _ => {}
+            }
+        }
+    }
+
+    /// When a person lets the rollout that has been held longest go on.
+    fn resume_at(&self) -> Option<u32> {
+        let after_s = self.ours.resume_after_s.filter(|_| !self.server.is_down())?;
+        let held = self.rollouts.iter().filter_map(|running| match running.rollout.status {
+            Status::Held { since_ms, .. } => {
+                Some((since_ms / 1_000).saturating_sub(self.scenario.fleet.start_s) as u32)
+            }
+            _ => None,
+        });
+        held.min().map(|since_s| since_s + after_s)
+    }
+
+    /// Somebody clicks on "resume" after the halt: it must come to nothing.
+    fn click_at(&self) -> Option<u32> {
+        let halted = self.rollouts.iter().filter(|running| self.oracle.is_to_click(running.rollout.id));
+        halted.filter_map(|running| running.halted_s).min().map(|at_s| at_s + 60).filter(|_| !self.server.is_down())
+    }
+
+    /// When the successor of a halted release goes out.
+    fn fix_at(&self) -> Option<u32> {
+        let replaced = self.rollouts.iter().any(|running| running.start.supersedes == Some(0));
+        let at_s = self.rollouts[0].halted_s? + self.ours.fix_after_s?;
+        (!replaced && !self.server.is_down()).then_some(at_s)
+    }
+
+    fn second_at(&self) -> Option<u32> {
+        let second = self.scenario.second?;
+        let begun = self.rollouts.iter().any(|running| running.start.number == 2);
+        (!begun && !self.server.is_down()).then_some(second.after_s)
+    }
+
+    fn people_and_plans(&mut self) -> Result<(), SimError> {
+        let is_due = |at: Option<u32>, now_s: u32| at.is_some_and(|at| at <= now_s);
+        if is_due(self.resume_at(), self.now_s) {
+            self.word(|status| matches!(status, Status::Held { .. }))?;
+        }
+        if is_due(self.click_at(), self.now_s) {
+            self.word(|status| matches!(status, Status::Halted { .. }))?;
+        }
+        if is_due(self.fix_at(), self.now_s) {
+            self.begin_fix()?;
+        }
+        if is_due(self.second_at(), self.now_s)
+            && let Some(second) = self.scenario.second
+        {
+            let (number, at_s) = (2, self.now_s);
+            self.start_rollout(Start { number, faulty: false, kind: second.kind, supersedes: None, at_s })?;
+        }
+        Ok(())
+    }
+
+    /// A person says "resume" to the rollouts that stand so.
+    fn word(&mut self, stands: fn(&Status) -> bool) -> Result<(), SimError> {
+        for place in 0..self.rollouts.len() {
+            let running = &self.rollouts[place];
+            if !stands(&running.rollout.status) {
+                continue;
+            }
+            self.oracle.clicked(running.rollout.id);
+            let events = running.rollout.by_hand(ByHand::Resume { who: "ada".into() });
+            self.append(place, events)?;
+            self.said = true;
+        }
+        Ok(())
     }
 
     /// Everything that happens in this second.
     fn happens(&mut self) -> Result<(), SimError> {
         let mut check_ins = 0;
-        while let Some(entry) = self.reboots.first_entry()
+        while let Some(entry) = self.ends.first_entry()
             && *entry.key() <= self.now_s
         {
             for device in entry.remove() {
-                self.reboots_into_the_dark(device);
+                self.ends_in_the_dark(device)?;
             }
         }
+        self.told_again()?;
         while let Some(entry) = self.calendar.first_entry()
             && *entry.key() <= self.now_s
         {
@@ -302,8 +440,8 @@ impl<'a> World<'a> {
             }
         }
         // Those that are not looked at one by one come at their cadence.
-        let cadence_s = self.rollout.profile.cadence_ms / 1_000;
-        let idle_s = self.rollout.profile.idle_cadence_ms / 1_000;
+        let profile = &self.rollouts[0].rollout.profile;
+        let (cadence_s, idle_s) = (profile.cadence_ms / 1_000, profile.idle_cadence_ms / 1_000);
         let others = (self.fleet.devices.len() as u64).saturating_sub(self.scheduled + self.candidates);
         self.busiest = self.busiest.max(check_ins + self.candidates / cadence_s.max(1) + others / idle_s.max(1));
         Ok(())
@@ -318,32 +456,45 @@ impl<'a> World<'a> {
         self.calendar.entry(at_s).or_default().push(device);
     }
 
-    fn resume_at(&self) -> Option<u32> {
-        let Status::Held { since_ms, .. } = self.rollout.status else { return None };
-        let since_s = (since_ms / 1_000 - self.scenario.fleet.start_s) as u32;
-        Some(since_s + self.ours.resume_after_s?)
-    }
-
     /// Makes events durable and applies them, as the server's engine does, and looks whether all that must hold does.
-    pub fn append(&mut self, events: Vec<Event>) -> Result<(), SimError> {
+    /// False if the server died over it: whoever asked gets no answer.
+    pub fn append(&mut self, place: usize, events: Vec<Event>) -> Result<bool, SimError> {
         let now_ms = self.now_ms();
         for event in events {
-            let before = invariants::Snapshot::of(&self.rollout);
-            self.rollout.apply(self.fleet, &event, now_ms);
-            invariants::rollout(&before, &self.rollout).map_err(|what| self.broken(what))?;
-            match event {
-                Event::WaveOpened { .. } => {
-                    self.waves += 1;
-                    self.wave_open = true;
-                    self.look_at_the_frontier();
-                }
-                Event::WaveResolved { .. } => {
-                    self.wave_open = false;
-                    self.refreshed_s = None;
-                }
-                Event::Held { .. } => self.holds += 1,
-                _ => {}
+            let dies = self.server.dies_now(self.now_s);
+            if dies.is_some_and(|durable| !durable) {
+                self.goes_down();
+                return Ok(false);
             }
+            self.server.writes(now_ms, place, &event);
+            self.apply(place, event, now_ms)?;
+            if dies.is_some() {
+                self.goes_down();
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn apply(&mut self, place: usize, event: Event, now_ms: u64) -> Result<(), SimError> {
+        let running = &mut self.rollouts[place];
+        let before = invariants::Snapshot::of(&running.rollout);
+        running.rollout.apply(self.fleet, &event, now_ms);
+        let held = invariants::rollout(&before, &running.rollout);
+        held.map_err(|what| self.broken(what))?;
+        self.oracle.look(&self.rollouts[place], &event).map_err(|what| self.broken(what))?;
+        match event {
+            Event::WaveOpened { .. } => {
+                self.waves += 1;
+                self.rollouts[place].wave_open = true;
+                self.look_at_the_frontier(place);
+            }
+            Event::WaveResolved { .. } => {
+                self.rollouts[place].wave_open = false;
+                self.refreshed_s = None;
+            }
+            Event::Held { .. } => self.holds += 1,
+            _ => {}
         }
         Ok(())
     }
@@ -352,23 +503,38 @@ impl<'a> World<'a> {
         SimError::Broken { policy: self.policy.into(), at_s: self.now_s, what: what.into() }
     }
 
-    fn plan_all(&mut self) -> Result<(), SimError> {
+    pub fn plan_all(&mut self) -> Result<(), SimError> {
         self.said = false;
-        for _ in 0..100_000 {
-            if !self.wave_open {
-                self.hear_everybody();
+        self.plan_at_s = NEVER;
+        for place in 0..self.rollouts.len() {
+            let mut rounds = 0;
+            loop {
+                if self.server.is_down() {
+                    return Ok(());
+                }
+                if !self.rollouts[place].wave_open {
+                    self.hear_everybody();
+                }
+                let now_ms = self.now_ms();
+                let plan = self.rollouts[place].rollout.plan(self.fleet, now_ms);
+                if plan.actions.is_empty() {
+                    let start_s = self.scenario.fleet.start_s;
+                    let again_s = plan
+                        .again_at_ms
+                        .map_or(NEVER, |at| u32::try_from(at.div_ceil(1_000).saturating_sub(start_s)).unwrap_or(NEVER));
+                    self.plan_at_s = self.plan_at_s.min(again_s.max(self.now_s + 1));
+                    break;
+                }
+                rounds += 1;
+                if rounds > 100_000 {
+                    return Err(self.broken("the plan does not come to rest"));
+                }
+                let running = &self.rollouts[place];
+                self.oracle.order(running, &plan.actions, now_ms).map_err(|what| self.broken(what))?;
+                self.append(place, plan.actions)?;
             }
-            let plan = self.rollout.plan(self.fleet, self.now_ms());
-            if plan.actions.is_empty() {
-                let again_s = plan.again_at_ms.map_or(NEVER, |at| {
-                    u32::try_from(at.div_ceil(1_000).saturating_sub(self.scenario.fleet.start_s)).unwrap_or(NEVER)
-                });
-                self.plan_at_s = again_s.max(self.now_s + 1);
-                return Ok(());
-            }
-            self.append(plan.actions)?;
         }
-        Err(self.broken("the plan does not come to rest"))
+        self.oracle.at_rest(&self.rollouts, self.now_ms()).map_err(|what| self.broken(what))
     }
 
     /// Brings the times at which idle devices were heard last up to date: the next wave is drawn from them.
@@ -378,15 +544,19 @@ impl<'a> World<'a> {
         }
         self.refreshed_s = Some(self.now_s);
         self.candidates = 0;
-        let cadence_s = (self.rollout.profile.cadence_ms / 1_000) as u32;
-        let idle_s = (self.rollout.profile.idle_cadence_ms / 1_000) as u32;
+        let profile = &self.rollouts[0].rollout.profile;
+        let cadence_s = (profile.cadence_ms / 1_000) as u32;
+        let idle_s = (profile.idle_cadence_ms / 1_000) as u32;
+        let several = self.rollouts.len() > 1;
         for device in 0..self.fleet.devices.len() as DeviceIndex {
             let at = device as usize;
-            if self.devices.next_s[at] != NEVER || self.devices.doing[at] == Doing::Dark {
+            let doing = self.devices.doing[at];
+            if self.devices.next_s[at] != NEVER || doing == Doing::Dark {
                 continue;
             }
             let learned_s = self.devices.learned_s[at];
-            let candidate = self.devices.doing[at] == Doing::Nothing && learned_s <= self.now_s;
+            let free = doing == Doing::Nothing || (several && matches!(doing, Doing::Proven | Doing::Back));
+            let candidate = free && learned_s <= self.now_s;
             self.candidates += u64::from(candidate);
             let ago_s = if candidate {
                 (self.now_s - learned_s) % cadence_s
@@ -394,7 +564,8 @@ impl<'a> World<'a> {
                 let phase = self.model.poll_phase_s(device, idle_s);
                 (self.now_s + idle_s - phase) % idle_s
             };
-            if let Some(heard_s) = self.heard_before(device, ago_s) {
+            let heard_s = self.heard_before(device, ago_s).filter(|heard_s| *heard_s >= self.server.up_since_s());
+            if let Some(heard_s) = heard_s {
                 self.fleet.heard(device, heard_s * 1_000);
             }
         }
@@ -416,21 +587,24 @@ impl<'a> World<'a> {
     }
 
     /// Devices look at the frontier with their next check-in, those that are in the wave come to ask.
-    fn look_at_the_frontier(&mut self) {
+    pub fn look_at_the_frontier(&mut self, place: usize) {
+        let running = &self.rollouts[place];
         let mut candidate_to: Vec<Option<Position>> = vec![None; self.fleet.strata.len()];
-        for reach in self.rollout.reach(self.fleet) {
+        for reach in running.rollout.reach(self.fleet) {
             if let Some(stratum) = self.fleet.strata.find(&reach.stratum) {
                 let to = &mut candidate_to[stratum as usize];
                 *to = (*to).max(reach.candidate_to);
             }
         }
-        let idle_s = (self.rollout.profile.idle_cadence_ms / 1_000) as u32;
-        let cadence_s = (self.rollout.profile.cadence_ms / 1_000) as u32;
+        let (id, profile) = (running.rollout.id, &running.rollout.profile);
+        let idle_s = (profile.idle_cadence_ms / 1_000) as u32;
+        let cadence_s = (profile.cadence_ms / 1_000) as u32;
         for device in 0..self.fleet.devices.len() as DeviceIndex {
             let at = device as usize;
             let row = &self.fleet.devices[at];
-            let (member, stratum) = (row.member_of == self.rollout.id, row.stratum as usize);
-            let near = candidate_to[stratum].is_some_and(|to| self.devices.position[at] <= to);
+            let (member, stratum) = (row.member_of == id, row.stratum as usize);
+            let position = self.rollouts[place].position.get(at);
+            let near = candidate_to[stratum].is_some_and(|to| position.is_some_and(|position| *position <= to));
             if !near && !member {
                 continue;
             }
@@ -439,8 +613,12 @@ impl<'a> World<'a> {
                 let wait_s = (phase + idle_s - self.now_s % idle_s) % idle_s;
                 self.devices.learned_s[at] = self.model.on_at(device, self.now_s + wait_s);
             }
-            if member && matches!(self.devices.doing[at], Doing::Nothing | Doing::Control) {
+            let doing = self.devices.doing[at];
+            // Done with another rollout, it is free for this one.
+            let done = matches!(doing, Doing::Proven | Doing::Back) && usize::from(self.devices.of[at]) != place;
+            if member && (done || matches!(doing, Doing::Nothing | Doing::Control)) {
                 self.devices.doing[at] = Doing::Asks;
+                self.devices.of[at] = place as u8;
                 if self.devices.next_s[at] == NEVER {
                     let learned_s = self.devices.learned_s[at];
                     let since_s = self.now_s.saturating_sub(learned_s);
@@ -463,90 +641,43 @@ impl<'a> World<'a> {
 
     /// A release without the fault replaces the halted one.
     fn begin_fix(&mut self) -> Result<(), SimError> {
-        self.release = 2;
-        let (id, now_s, seed) = (2, self.now_s, self.model.streams.bits(Kind::Scenario, 2, 0));
-        let old = Some(&self.rollout);
-        self.rollout = begin(self.scenario, self.policy, self.ours, self.fleet, seed, id, now_s, old)?;
+        let (number, supersedes, at_s) = (3, Some(0), self.now_s);
         for at in 0..self.devices.doing.len() {
+            let elsewhere = self.devices.of[at] != 0 && !matches!(self.devices.doing[at], Doing::Nothing);
+            if self.devices.doing[at] == Doing::Dark || elsewhere {
+                continue;
+            }
             self.devices.learned_s[at] = NEVER;
-            if self.devices.doing[at] != Doing::Dark {
-                self.devices.doing[at] = Doing::Nothing;
+            self.devices.doing[at] = Doing::Nothing;
+            if self.server.has_joined(at as DeviceIndex, self.fleet) {
                 self.scheduled -= u64::from(self.devices.next_s[at] != NEVER);
                 self.devices.next_s[at] = NEVER;
             }
         }
-        (self.wave_open, self.refreshed_s, self.said, self.over) = (false, None, true, false);
-        self.work_out_positions();
-        self.look_at_the_frontier();
-        Ok(())
-    }
-
-    /// A treated permit for a device above the ceiling, or from a rollout that is stopped, must never be.
-    pub fn check_permit(&self, device: DeviceIndex) -> Result<(), SimError> {
-        let authorisation = &self.rollout.authorisation;
-        let share = ceiling_at(&authorisation.ceiling, self.now_ms() - authorisation.start_ms);
-        let position = self.devices.position[device as usize];
-        if share < Share::ALL && position >= Position::from_share(share) {
-            return Err(self.broken(format!("device {device} got a permit above the ceiling of {share}")));
+        for (device, back_s) in self.model.away().into_iter().filter(|(_, back_s)| *back_s > at_s) {
+            self.schedule(device, back_s);
         }
-        if self.devices.doing[device as usize] != Doing::Asks {
-            return Err(self.broken(format!("device {device} got a second permit")));
-        }
-        Ok(())
+        self.start_rollout(Start { number, faulty: false, kind: self.scenario.kind, supersedes, at_s })
     }
 
     /// The world's own counts against those of `core`.
     fn check_the_books(&self) -> Result<(), SimError> {
         // The second look at 8.5 million devices would cost more than it tells: the same code runs small.
         if self.fleet.devices.len() <= 20_000 {
-            invariants::counts(&self.rollout).map_err(|what| self.broken(what))?;
+            for running in &self.rollouts {
+                invariants::counts(&running.rollout).map_err(|what| self.broken(what))?;
+            }
         }
-        let counted = self.rollout.counts.exposed_ever + self.rollout.counts.withdrawn;
-        if self.release == 1 && counted != self.point.exposed {
+        let counts = self.rollouts.iter().map(|running| running.rollout.counts);
+        let counted: u64 = counts.map(|counts| counts.exposed_ever + counts.withdrawn).sum();
+        // A permit whose answer was lost may never have been used, one that a backup does not know is not counted.
+        let agrees = counted == self.point.exposed
+            || (counted > self.point.exposed && self.server.loses_messages())
+            || self.server.forgets();
+        if !agrees {
             let what = format!("core counts {counted} exposed devices, {} got a permit", self.point.exposed);
             return Err(self.broken(what));
         }
         Ok(())
     }
-}
-
-#[expect(clippy::too_many_arguments, reason = "each is another part of one authorisation")]
-fn begin(
-    scenario: &Scenario,
-    policy: &str,
-    ours: &Staffel,
-    fleet: &Fleet,
-    seed: u64,
-    number: u64,
-    now_s: u32,
-    superseded: Option<&Rollout>,
-) -> Result<Rollout, SimError> {
-    let profile = Profile::named(ours.profile);
-    let digest = Digest::of(format!("release {number}").as_bytes());
-    let release = Release {
-        name: "release".into(),
-        version: number.to_string(),
-        sequence: number,
-        kind: scenario.kind,
-        security_floor: 0,
-        state: StateCompatibility::None,
-        digest,
-    };
-    let now_ms = (scenario.fleet.start_s + u64::from(now_s)) * 1_000;
-    let everybody = vec![CeilingStep { age_ms: 0, share: Share::ALL }];
-    let authorisation = Authorisation {
-        rollout: number,
-        release: digest,
-        log_root: Digest::of(&seed.to_be_bytes()),
-        unit: ours.unit,
-        profile: ours.profile,
-        start_ms: now_ms,
-        not_after_ms: now_ms + staffel_core::conditions::AUTHORISATION_LIFETIME_MS,
-        ceiling: if ours.ceiling { profile.ceiling.clone() } else { everybody },
-        exposure_budget: ours.budget,
-        supersedes: superseded.map(|old| old.id),
-        signers: 2,
-    };
-    Rollout::after(superseded, fleet, release, authorisation, profile, now_ms)
-        .map_err(|problem| SimError::Begin { policy: policy.into(), problem })
 }

@@ -2,6 +2,7 @@
 //! releasers allow).
 
 mod authorise;
+mod dry_run;
 mod show;
 mod start;
 mod unhalt;

@@ -1,6 +1,8 @@
 //! `staffel sim`: what a release would do to a fleet, before anybody publishes it. Must stay out: the simulation itself, which is
 //! `staffel-sim`'s, and every decision, which is `core`'s.
 
+pub(crate) mod study;
+
 use crate::output::{self, Failure};
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -25,6 +27,10 @@ pub enum Command {
     Seeds(Seeds),
     /// Play the random scenario of one seed.
     Seed(Seed),
+    /// How many a fault reaches, against what no method can do without, and what slower growth would save.
+    Table(study::Table),
+    /// How often healthy rollouts are held or halted, nights and outages included.
+    FalseHalts(study::FalseHalts),
 }
 
 /// Arguments of `staffel sim run`.
@@ -96,6 +102,8 @@ pub fn run(command: &Command, as_json: bool) -> Result<()> {
         }
         Command::Seeds(args) => seeds(args, as_json),
         Command::Seed(args) => seed(args.seed, as_json),
+        Command::Table(args) => study::table(args, as_json),
+        Command::FalseHalts(args) => study::false_halts(args, as_json),
     }
 }
 

@@ -183,7 +183,7 @@ impl World {
                 signers: 0,
             },
         };
-        let next = self.engine.next_rollout().unwrap();
+        let next = self.engine.next_rollout(&operator()).unwrap();
         let authorisation = Authorisation {
             rollout: next.rollout,
             release: digest,

@@ -180,16 +180,18 @@ impl PairCounts {
     }
 }
 
-/// Units in the next wave: `2n` if `bound <= 0.001`, else `min(2n, max(n1, floor(budget/bound)))`.
+/// Units in the next wave: `2n` if `bound <= 0.001`, else `min(2n, max(n1, floor(budget/bound)))`; 2 stands for
+/// `growth_percent / 100`, and a wave may always be one unit larger than the last.
 ///
 /// `current` (n) and `first` (n1) are units, `bound` is `U` (what is not a number counts as 1), `budget` (B) the units
 /// that a wave may lose. With confidence `1 - beta` the wave loses at most the budget.
-pub fn next_wave(current: u64, first: u64, bound: f64, budget: u64) -> u64 {
-    let doubled = current.saturating_mul(2);
+pub fn next_wave(current: u64, first: u64, bound: f64, budget: u64, growth_percent: u32) -> u64 {
+    let grown = u128::from(current) * u128::from(growth_percent) / 100;
+    let grown = u64::try_from(grown).unwrap_or(u64::MAX).max(current.saturating_add(1));
     if bound <= HARMLESS {
-        return doubled;
+        return grown;
     }
-    doubled.min(first.max(units_within_budget(bound, budget)))
+    grown.min(first.max(units_within_budget(bound, budget)))
 }
 
 /// `floor(budget/bound)`: the most units that a stratum never seen before may contribute to a wave, `bound` being that
@@ -254,13 +256,15 @@ mod tests {
 
     #[test]
     fn waves_double_at_most_and_respect_the_budget() {
-        assert_eq!(next_wave(100, 4, 0.001, 2), 200);
-        assert_eq!(next_wave(100, 4, 0.05, 8), 160);
-        assert_eq!(next_wave(100, 4, 0.01, 100), 200);
-        assert_eq!(next_wave(100, 4, 0.9, 2), 4);
-        assert_eq!(next_wave(1, 4, 1.0, 2), 2);
-        assert_eq!(next_wave(100, 4, f64::NAN, 2), 4);
-        assert_eq!(next_wave(u64::MAX, 4, 0.0, 2), u64::MAX);
+        assert_eq!(next_wave(100, 4, 0.001, 2, 200), 200);
+        assert_eq!(next_wave(100, 4, 0.05, 8, 200), 160);
+        assert_eq!(next_wave(100, 4, 0.01, 100, 200), 200);
+        assert_eq!(next_wave(100, 4, 0.9, 2, 200), 4);
+        assert_eq!(next_wave(1, 4, 1.0, 2, 200), 2);
+        assert_eq!(next_wave(100, 4, f64::NAN, 2, 200), 4);
+        assert_eq!(next_wave(u64::MAX, 4, 0.0, 2, 200), u64::MAX);
+        assert_eq!(next_wave(100, 4, 0.0, 2, 125), 125);
+        assert_eq!(next_wave(1, 4, 0.0, 2, 125), 2);
         assert_eq!(units_within_budget(0.0, 2), u64::MAX);
     }
 

@@ -208,6 +208,7 @@ impl Rollout {
             self.counts.exposed_ever += 1;
             self.counts.exposed += u64::from(idle);
             self.exposed_units += u64::from(first);
+            *self.exposed_of.entry(fleet.tenant_index(device)).or_insert(0) += u64::from(first);
         }
         self.asks_no_more(unit);
         let Some(slice) = self.slice.as_mut().filter(|_| first) else { return };
@@ -311,6 +312,9 @@ impl Rollout {
         let before = std::mem::replace(&mut self.phases[device as usize], Phase::Confirmed);
         if before == Phase::None {
             self.asks_no_more(unit);
+            if self.units[unit as usize].open == 0 {
+                self.free(fleet, unit);
+            }
         }
         self.counts.confirmed += 1;
         self.word(unit, at_ms);

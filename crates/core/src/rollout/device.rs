@@ -90,6 +90,8 @@ impl Rollout {
             Report::Declined { .. } => (Vec::new(), None),
             // Told again, because the answer was lost.
             Report::CutOff { .. } if self.has_withdrawn(device) => (Vec::new(), None),
+            // By a permit that nobody remembers: it says nothing about the release, and the device is tried again anyway.
+            Report::CutOff { .. } if phase == Phase::None => (Vec::new(), None),
             Report::CutOff { why } if treated && phase == Phase::Permitted && self.server_was_away(unit) => {
                 (vec![Event::CutOff { device, why: why.clone() }], None)
             }
@@ -107,8 +109,8 @@ impl Rollout {
                 (vec![Event::Failed { device, safe_mode: *safe_mode, why }], None)
             }
             Report::OnTrial if treated && phase == Phase::Permitted => (vec![Event::OnTrial { device }], None),
-            // Without a permit that is known here: the server came back from a backup that is older than the permit. The
-            // device has the release; nobody need ask it again.
+            // Without a permit that is known here: the server came back from a backup that is older than the permit, or
+            // somebody installed it by hand. The device has the release; nobody need ask it again.
             Report::Committed if open || phase == Phase::None => (vec![Event::Confirmed { device }], None),
             // A generation that was committed can still end in safe mode.
             Report::Failed { safe_mode, why } if open || (treated && phase == Phase::Confirmed) => {

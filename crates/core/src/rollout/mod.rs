@@ -275,8 +275,9 @@ pub struct Rollout {
     fenced: BTreeSet<u32>,
     /// By customer and ring, for customers that have pilot rings.
     rings: BTreeMap<(u32, u8), RingProgress>,
-    /// Units that ever got a treated permit.
+    /// Units that ever got a treated permit, and how many of them each customer has.
     exposed_units: u64,
+    exposed_of: BTreeMap<u32, u64>,
     late: late::Latecomers,
     /// `ln E` that a person has seen and let pass.
     excused_ln_e: f64,
@@ -361,6 +362,7 @@ impl Rollout {
             fenced: BTreeSet::new(),
             rings: BTreeMap::new(),
             exposed_units: 0,
+            exposed_of: BTreeMap::new(),
             late: late::Latecomers::default(),
             excused_ln_e: f64::NEG_INFINITY,
             observing_since_ms: now_ms,
@@ -494,7 +496,8 @@ impl Rollout {
         self.unit_of.get(device as usize).copied().filter(|unit| *unit != NO_UNIT)
     }
 
-    fn devices(&self, unit: UnitIndex) -> &[DeviceIndex] {
+    /// The devices of a unit: one, or a whole site. Numbers of units come from events of this rollout.
+    pub fn devices(&self, unit: UnitIndex) -> &[DeviceIndex] {
         let first = self.units[unit as usize].first_member as usize;
         let last = self.units.get(unit as usize + 1).map_or(self.members.len(), |next| next.first_member as usize);
         &self.members[first..last]

@@ -19,6 +19,9 @@ use std::collections::BTreeMap;
 /// Deadlines looked at in one call; the rest follows in the next, so that one call stays short.
 const DEADLINES_AT_ONCE: usize = 20_000;
 
+/// The first wave begins after so many cadences, also if fewer than it could have were found.
+const FIRST_LOOK_CADENCES: u64 = 5;
+
 /// Units that a search for the next wave may pass over a cadence, on average: some tens of milliseconds.
 const LOOKED_AT_A_CADENCE: u64 = 100_000;
 
@@ -276,17 +279,23 @@ impl Rollout {
         }
     }
 
-    /// The customer that brought over 80 % of the evidence without being most of the fleet.
+    /// The customer that brought over 80 % of the evidence without being most of the fleet, if the others had the release
+    /// at least as often. Where a customer is most of those that had it, its share of the evidence says nothing about it,
+    /// and where one was fenced before, it is not about one customer.
     fn one_customer(&self, fleet: &Fleet) -> Option<u32> {
         let customers = self.evidence.dimensions().len().checked_sub(1)?;
         let share = self.evidence.customer_share(customers)?;
-        let most_of_the_fleet = share.fleet_share >= thresholds::DOMINANT_SHARE;
-        match share.value {
-            ScopeValue::Known(tenant) if thresholds::dominates(&share) && !most_of_the_fleet => {
-                ((tenant as usize) < fleet.tenants.len()).then_some(tenant)
-            }
-            _ => None,
+        let ScopeValue::Known(tenant) = share.value else { return None };
+        if (tenant as usize) >= fleet.tenants.len() || !thresholds::dominates(&share) {
+            return None;
         }
+        if self.fenced.contains(&tenant) {
+            return Some(tenant);
+        }
+        let theirs = self.exposed_of.get(&tenant).copied().unwrap_or(0);
+        let others = self.exposed_units.saturating_sub(theirs);
+        let alone = others >= theirs && share.fleet_share < thresholds::DOMINANT_SHARE;
+        (alone && self.fenced.is_empty()).then_some(tenant)
     }
 
     fn scope_name(&self, fleet: &Fleet, scope: Scope) -> String {
@@ -341,6 +350,10 @@ impl Rollout {
         let room = self.signed_budget().saturating_sub(self.counts.exposed);
         let draft = self.draft_wave(fleet, room.max(1), now_ms);
         (self.skipped, self.named) = (draft.skipped, draft.named);
+        if self.waits_for_more(draft.treated.min(room), now_ms) {
+            self.look_again_ms = now_ms.saturating_add(self.profile.cadence_ms / 4);
+            return Vec::new();
+        }
         if draft.treated > 0 && room > 0 {
             return vec![Event::WaveOpened { wave: self.wave + 1, cells: draft.cells }];
         }
@@ -355,6 +368,24 @@ impl Rollout {
             self.look_again_ms = self.look_again_ms.min(until_ms);
         }
         Vec::new()
+    }
+
+    /// The first wave is drawn from those that have heard of the rollout, so that nobody waits for a device that polls at
+    /// leisure. It begins once there are enough of them, after some cadences with fewer, and at the latest when
+    /// everybody must have heard of it.
+    fn waits_for_more(&self, found: u64, now_ms: u64) -> bool {
+        if !self.is_early(now_ms) {
+            return false;
+        }
+        let waited_ms = now_ms.saturating_sub(self.authorisation.start_ms);
+        found < self.first_size() && (found == 0 || waited_ms < FIRST_LOOK_CADENCES * self.profile.cadence_ms)
+    }
+
+    /// True before the first wave while devices that poll at leisure may not have heard of the rollout.
+    pub(super) fn is_early(&self, now_ms: u64) -> bool {
+        let since_ms = self.authorisation.start_ms.max(self.observing_since_ms);
+        let at_leisure = self.profile.idle_cadence_ms > self.profile.cadence_ms;
+        at_leisure && self.wave == 0 && now_ms.saturating_sub(since_ms) <= self.profile.idle_cadence_ms
     }
 
     /// The ceiling now, and when it rises.

@@ -32,18 +32,22 @@ impl fmt::Display for Reached {
 impl Rollout {
     /// Devices that got a treated permit, in the order of the fleet.
     pub fn reached(&self) -> impl Iterator<Item = (DeviceIndex, Reached)> + '_ {
-        self.phases.iter().enumerate().filter_map(|(device, phase)| {
-            let device = device as DeviceIndex;
-            let how = match phase {
-                Phase::None => return None,
-                // Controls hold permits, too, and go nowhere with them.
-                Phase::Permitted if self.arm(self.unit(device)?) != Some(Arm::Treated) => return None,
-                Phase::Permitted => Reached::Permitted,
-                Phase::OnTrial => Reached::OnTrial,
-                Phase::Confirmed => Reached::Proven,
-                Phase::Failed => Reached::WentBack,
-            };
-            Some((device, how))
+        (0..self.phases.len() as DeviceIndex).filter_map(|device| {
+            let how = self.reached_by(device)?;
+            // Controls hold permits, too, and go nowhere with them.
+            let control = how == Reached::Permitted && self.arm(self.unit(device)?) != Some(Arm::Treated);
+            (!control).then_some((device, how))
         })
+    }
+
+    /// How this device stands, of either arm; `None` if no permit of it is known and it told of no outcome.
+    pub fn reached_by(&self, device: DeviceIndex) -> Option<Reached> {
+        match self.phases.get(device as usize)? {
+            Phase::None => None,
+            Phase::Permitted => Some(Reached::Permitted),
+            Phase::OnTrial => Some(Reached::OnTrial),
+            Phase::Confirmed => Some(Reached::Proven),
+            Phase::Failed => Some(Reached::WentBack),
+        }
     }
 }

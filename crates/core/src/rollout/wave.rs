@@ -1,8 +1,8 @@
 //! Who is in the next wave, and what a finished one has shown. Must stay out: when to open one (`plan`).
 
 use super::{
-    CONTROLS, CONTROLS_PER_STRATUM, Cell, CellWave, Growth, HOLD_OUT_FROM, Named, Outcome, Rollout, Skip, SliceCell,
-    UnitIndex, device::disrupts,
+    CONTROLS, CONTROLS_PER_STRATUM, Cell, CellWave, Growth, HOLD_OUT_FROM, Named, Outcome, Phase, Rollout, Skip,
+    SliceCell, UnitIndex, device::disrupts,
 };
 use crate::{
     evidence::{Metric, PairCounts, PairDifference, small, widen},
@@ -46,7 +46,8 @@ impl Rollout {
                 let treated = self.draft_cell(fleet, share.cell, wanted, now_ms, &mut busy, &mut draft);
                 over = share.size + over - treated;
             }
-            if draft.treated > 0 {
+            // While it is early, nobody goes before the hurt only because they have not been heard yet.
+            if draft.treated > 0 || (group.0 == 0 && self.is_early(now_ms)) {
                 break;
             }
         }
@@ -134,8 +135,13 @@ impl Rollout {
             }
         }
         let held_out_from = self.held_out_from(cell);
+        let early = self.is_early(now_ms);
         while treated < share && part.treated_to < cell.end {
             let unit = part.treated_to;
+            if early && Some(self.units[unit as usize].position) > cell.candidate_to {
+                // Nobody from here on has been told.
+                break;
+            }
             if unit >= held_out_from && treated > 0 {
                 break;
             }
@@ -219,6 +225,10 @@ impl Rollout {
     }
 
     fn comparable(&self, fleet: &Fleet, unit: UnitIndex, now_ms: u64) -> Option<Skip> {
+        if self.devices(unit).iter().any(|device| self.phases[*device as usize] != Phase::None) {
+            // It has the release, by a permit that this server has forgotten: nothing to compare with.
+            return Some(Skip::Declined);
+        }
         for &device in self.devices(unit) {
             match self.may_not(fleet, device, now_ms) {
                 // Its turn is later: that is what a control is.
@@ -241,6 +251,7 @@ impl Rollout {
             .or_else(|| devices.iter().find_map(|device| self.declined(*device, now_ms)))
             .or_else(|| if self.by_site() { None } else { busy.conflict(fleet, devices) })
             .or_else(|| self.offline(fleet, unit, now_ms))
+            .or_else(|| self.not_told(fleet, unit, now_ms))
     }
 
     /// A customer that named pilots wants to see one of each ring proven healthy before its next ring goes.
@@ -264,6 +275,12 @@ impl Rollout {
         let heard = self.heard_ms(fleet, unit);
         let silent = now_ms.saturating_sub(heard.max(self.observing_since_ms)) > patience;
         (silent || heard == 0).then_some(Skip::Offline)
+    }
+
+    /// Has not been heard since the start, so it has not heard of the rollout either.
+    fn not_told(&self, fleet: &Fleet, unit: UnitIndex, now_ms: u64) -> Option<Skip> {
+        let told = self.heard_ms(fleet, unit) >= self.authorisation.start_ms;
+        (self.is_early(now_ms) && !told).then_some(Skip::Offline)
     }
 
     /// What the wave's treated units showed against their controls. Where controls are short, the first in the order
@@ -315,7 +332,7 @@ impl Rollout {
             // Nobody asked: nothing was learned.
             return (bound, growth.next);
         }
-        (bound, widen::next_wave(size, first, bound, budget))
+        (bound, widen::next_wave(size, first, bound, budget, self.profile.growth_percent))
     }
 }
 

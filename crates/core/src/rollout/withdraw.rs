@@ -47,7 +47,7 @@ impl Rollout {
         self.counts.withdrawn += 1;
         self.counts.exposed_ever = self.counts.exposed_ever.saturating_sub(1);
         self.through(fleet, device, unit);
-        self.censor(unit);
+        self.censor(fleet, unit);
         if self.units[unit as usize].open == 0 {
             self.back_into_order(unit);
         } else {
@@ -56,7 +56,7 @@ impl Rollout {
     }
 
     /// A unit without any event leaves the risk sets as if it had never been in them. One that had an event keeps it.
-    fn censor(&mut self, unit: UnitIndex) {
+    fn censor(&mut self, fleet: &Fleet, unit: UnitIndex) {
         let row = &mut self.units[unit as usize];
         if row.permitted > 1 {
             row.permitted -= 1;
@@ -76,6 +76,9 @@ impl Rollout {
         let row = &mut self.units[unit as usize];
         (row.seen, row.permitted) = (0, 0);
         self.exposed_units = self.exposed_units.saturating_sub(1);
+        if let Some(exposed) = self.exposed_of.get_mut(&fleet.tenant_index(self.devices(unit)[0])) {
+            *exposed = exposed.saturating_sub(1);
+        }
     }
 
     fn back_into_order(&mut self, unit: UnitIndex) {

@@ -1,9 +1,12 @@
 //! What people ask for: rollouts, tokens, policies. Every word is logged with who said it.
 
 use super::{Engine, EngineError, device::check_name, digest_of, now_ms, record::Record};
-use crate::api::{Caller, NextRollout, RolloutView, StartRollout, TenantKeys, TenantView, Token, TokenRequest, Word};
+use crate::api::{
+    Caller, FleetShape, NextRollout, RolloutView, StartRollout, TenantKeys, TenantView, Token, TokenRequest, Word,
+};
 use staffel_core::{
     conditions::{AUTHORISATION_LIFETIME_MS, Authorisation, RELEASERS},
+    fleet::Fleet,
     profile::Profile,
     rollout::ByHand,
 };
@@ -23,13 +26,37 @@ pub(super) fn refused(why: impl Into<String>, hint: &str) -> EngineError {
     EngineError::Refused { why: why.into(), hint: hint.into() }
 }
 
+/// The fleet in numbers. Looks at every device.
+fn shape(fleet: &Fleet) -> FleetShape {
+    let mut shape = FleetShape {
+        customers: vec![0; fleet.tenants.len()],
+        os_builds: vec![0; fleet.os_builds.len()],
+        hardware_models: vec![0; fleet.hardware_models.len()],
+        ..FleetShape::default()
+    };
+    let mut sites = vec![false; fleet.sites.len()];
+    for device in fleet.devices.iter().filter(|device| !device.retired) {
+        let site = &fleet.sites[device.site as usize];
+        shape.devices += 1;
+        shape.sites += u64::from(!std::mem::replace(&mut sites[device.site as usize], true));
+        shape.customers[site.tenant as usize] += 1;
+        shape.os_builds[device.os_build as usize] += 1;
+        shape.hardware_models[device.hardware_model as usize] += 1;
+    }
+    for list in [&mut shape.customers, &mut shape.os_builds, &mut shape.hardware_models] {
+        list.retain(|devices| *devices > 0);
+    }
+    shape
+}
+
 impl Engine {
-    /// What the releasers sign into the next authorisation.
-    pub fn next_rollout(&self) -> Result<NextRollout, EngineError> {
+    /// What the releasers sign into the next authorisation. How large other customers are is nothing for a customer.
+    pub fn next_rollout(&self, who: &Caller) -> Result<NextRollout, EngineError> {
         let rollout = self.state().rollouts.keys().next_back().map_or(1, |last| last + 1);
         let size = self.0.log.head().map_err(|e| EngineError::Internal { why: super::chain(&e) })?;
         let log_root = root(&self.0.log, size).map_err(|e| EngineError::Internal { why: super::chain(&e) })?;
-        Ok(NextRollout { rollout, log_root: staffel_core::ids::Digest(log_root), now_ms: now_ms() })
+        let fleet = if who.tenant.is_none() { shape(&self.state().fleet) } else { FleetShape::default() };
+        Ok(NextRollout { rollout, log_root: staffel_core::ids::Digest(log_root), now_ms: now_ms(), fleet })
     }
 
     /// Starts a rollout if release, gate and authorisation hold: the same checks that devices will make.

@@ -144,6 +144,12 @@ impl Terms {
             Speed::Careful => ProfileName::Careful,
         };
         let profile = Profile::named(name);
+        let units = match self.unit {
+            UnitArgument::Device => next.fleet.devices,
+            UnitArgument::Site => next.fleet.sites,
+        };
+        // An older server does not say; the table is made for large fleets, and the narrower one.
+        let units = if units == 0 { u64::MAX } else { units };
         let not_after_ms = next.now_ms + (self.days * DAY_MS).min(AUTHORISATION_LIFETIME_MS);
         let body = Authorisation {
             rollout: next.rollout,
@@ -156,7 +162,7 @@ impl Terms {
             profile: name,
             start_ms: next.now_ms,
             not_after_ms,
-            ceiling: profile.ceiling,
+            ceiling: profile.ceiling_for(units),
             exposure_budget: self.budget.or(profile.exposure_budget),
             supersedes: self.supersedes,
             signers: 0,
@@ -225,6 +231,8 @@ pub fn text(a: &Authorisation) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use staffel_core::ids::Share;
+    use staffel_server::api::FleetShape;
     use staffel_statement::{SigningKey, predicate::verify};
 
     fn terms() -> Terms {
@@ -233,7 +241,20 @@ mod tests {
     }
 
     fn next() -> NextRollout {
-        NextRollout { rollout: 4, log_root: Digest::of(b"root"), now_ms: 1_000_000 }
+        let fleet = FleetShape { devices: 1_000, sites: 50, ..FleetShape::default() };
+        NextRollout { rollout: 4, log_root: Digest::of(b"root"), now_ms: 1_000_000, fleet }
+    }
+
+    #[test]
+    fn the_ceiling_follows_the_size_of_the_fleet() {
+        let with = |unit, next: &NextRollout| {
+            let terms = Terms { profile: Speed::Urgent, unit, ..terms() };
+            terms.authorise(Digest::of(b"r"), next).body.ceiling[0].share
+        };
+        assert_eq!(with(UnitArgument::Device, &next()), Share(8_000_000));
+        assert_eq!(with(UnitArgument::Site, &next()), Share(160_000_000));
+        let unknown = NextRollout { fleet: FleetShape::default(), ..next() };
+        assert_eq!(with(UnitArgument::Device, &unknown), Profile::named(ProfileName::Urgent).ceiling[0].share);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     authorise::{self, Terms, read_file, read_release},
-    show_one,
+    dry_run, show_one,
 };
 use crate::{
     client::{Client, Connect, keys::signing_key},
@@ -36,6 +36,12 @@ pub struct Args {
     /// Releaser's key, a name in the folder or a file; given twice [else releaser-1 and releaser-2].
     #[arg(long = "releaser", value_name = "KEY")]
     releasers: Vec<String>,
+    /// Start nothing: simulate what this release would do to this fleet, if it is well and if it is not. Takes no keys.
+    #[arg(long, conflicts_with_all = ["authorisation", "releasers", "gate"])]
+    dry_run: bool,
+    /// Simulated rollouts for each question of the dry run.
+    #[arg(long, default_value_t = 5, requires = "dry_run", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    runs: u32,
     #[command(flatten)]
     connect: Connect,
 }
@@ -52,6 +58,10 @@ pub fn run(args: &Args, as_json: bool) -> Result<()> {
         }
     };
     let (release, digest) = read_release(&in_folder(&args.release, ".dsse.json")?, &args.name, &args.version)?;
+    if args.dry_run {
+        let next = Client::from(&args.connect)?.next_rollout()?;
+        return dry_run::run(&release, &args.terms, &next, args.runs, as_json);
+    }
     let hint = format!(
         "run `staffel gate {} {}`: no device takes a release that the gate did not pass",
         args.name, args.version

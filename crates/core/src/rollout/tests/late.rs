@@ -211,6 +211,25 @@ fn a_release_that_repairs_reaches_the_hurt_first_one_at_a_time_then_the_others()
     }
 }
 
+#[test]
+fn the_hurt_go_first_however_late_they_hear_of_the_repair() {
+    for seed in 0..10 {
+        let mut world = World::with_rollout(fleet_of(24, 3, 2, 3), seed, ProfileName::Urgent);
+        world.fault = Box::new(|_, _, _, rollout| if rollout == 0 { Fault::RolledBack(500) } else { Fault::None });
+        world.finish(60 * MINUTE);
+        let hurt = permitted(&world, 0);
+        assert!(matches!(world.rollouts[0].status, Status::Halted { .. }) && !hurt.is_empty(), "seed {seed}");
+        // By now everybody polls at leisure again: somebody else hears of the repair first.
+        world.run(60 * MINUTE);
+        let (authorisation, _) = repairs(1, seed);
+        let profile = Profile::named(ProfileName::Urgent);
+        let authorisation = Authorisation { start_ms: world.now_ms, profile: profile.name, ..authorisation };
+        world.start(release(2, Kind::Component), authorisation, profile);
+        world.run(60 * MINUTE);
+        assert_eq!(permitted(&world, 1)[..hurt.len()], hurt, "seed {seed}");
+    }
+}
+
 /// Turn and treated units of each wave of the second rollout.
 fn waves(world: &World) -> Vec<(u8, u64)> {
     let mut cursors = vec![0; world.rollouts[1].cells.len()];
