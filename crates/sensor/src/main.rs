@@ -7,7 +7,8 @@ use staffel_sensor::{
     bench, child,
     event::Event,
     protection::{self, Protection},
-    store::Folder,
+    store::{self, Folder},
+    trial::{self, Corpus, FIRST_RECORD, Offered, Outcome},
     worker::{Start, Worker},
 };
 use std::{
@@ -43,6 +44,40 @@ enum Command {
         /// The pack.
         pack: PathBuf,
     },
+    /// One step of the gate on a pack; facts as JSON, and the reason if it does not go well.
+    Trial {
+        #[arg(value_enum)]
+        step: Step,
+        /// The pack.
+        pack: PathBuf,
+        /// The pack that ran before; the built-in one if not said.
+        #[arg(long)]
+        before: Option<PathBuf>,
+        /// Recorded events, a JSON line each; may be given again.
+        #[arg(long = "corpus")]
+        corpora: Vec<PathBuf>,
+        /// Seconds for hostile variants.
+        #[arg(long, default_value_t = 10.0)]
+        seconds: f64,
+        /// Of the hostile variants.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Clocks to try, in days from now.
+        #[arg(long, value_delimiter = ',')]
+        days: Vec<u32>,
+        /// Empty folder for a sensor of its own.
+        #[arg(long)]
+        state: Option<PathBuf>,
+    },
+    /// Say whether a pack runs here, and if not, why. For probes; the exit code is 3 if it does not.
+    Status {
+        /// Folder for packs and the manifest.
+        #[arg(long)]
+        state: PathBuf,
+        /// The pack that should run.
+        #[arg(long)]
+        content: PathBuf,
+    },
     /// Print the classes and fields that this sensor supplies, as JSON.
     Fields,
     /// Read events from standard input (a JSON line each) and write alerts to standard output (a JSON line each).
@@ -63,11 +98,23 @@ enum Command {
     Evaluator,
 }
 
+/// What the gate asks for, one at a time.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Step {
+    Consume,
+    Hostile,
+    Budget,
+    Lifecycle,
+    Undo,
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.command {
         Command::Evaluator => child::run(io::stdin().lock(), io::stdout().lock()).context("serve").map(|()| true),
         Command::Check { pack } => start(&arguments).and_then(|start| check(&start, pack)),
+        Command::Trial { .. } => start(&arguments).and_then(|start| try_step(&start, &arguments.command)),
+        Command::Status { state, content } => status(state, content),
         Command::Fields => fields().map(|()| true),
         Command::Run { state, content } => {
             start(&arguments).and_then(|start| run(start, state, content.as_deref())).map(|()| true)
@@ -111,6 +158,52 @@ fn check(start: &Start, file: &Path) -> Result<bool> {
             let (rules, examples) = (pack.rules.len(), pack.vectors.len());
             println!("passed: {} {}, {rules} rules, {examples} examples", pack.name, pack.version);
             Ok(true)
+        }
+    }
+}
+
+fn try_step(start: &Start, command: &Command) -> Result<bool> {
+    let Command::Trial { step, pack, before, corpora, seconds, seed, days, state } = command else { return Ok(false) };
+    let outcome: Outcome = (|| {
+        let read = |file: &PathBuf| {
+            let bytes = fs::read(file).map_err(|error| format!("read {}: {error}", file.display()))?;
+            Offered::read(bytes)
+        };
+        let offered = read(pack)?;
+        let before = before.as_ref().map_or_else(|| Ok(Offered::builtin()), read)?;
+        let corpora = corpora.iter().map(|file| Corpus::read(file)).collect::<Result<Vec<_>, _>>()?;
+        let folder = || state.as_deref().ok_or_else(|| "this step needs --state".to_string());
+        let time = Duration::try_from_secs_f64(*seconds).map_err(|error| format!("--seconds: {error}"))?;
+        match step {
+            Step::Consume => trial::consume(start, &offered, &corpora),
+            Step::Hostile => trial::hostile(start, &offered, time, *seed),
+            Step::Budget => trial::budget(start, &offered, &before, &corpora),
+            Step::Lifecycle => {
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+                trial::lifecycle(start, &offered, days, now_ms, folder()?)
+            }
+            Step::Undo => trial::undo(start, &offered, &before, folder()?),
+        }
+    })()
+    .into();
+    println!("{}", serde_json::to_string(&outcome)?);
+    Ok(outcome.why.is_none())
+}
+
+fn status(state: &Path, content: &Path) -> Result<bool> {
+    let bytes = fs::read(content).with_context(|| format!("read {}", content.display()))?;
+    let manifest = Folder::look(state).manifest();
+    match manifest.fate(&store::digest(&bytes)) {
+        Ok(()) => {
+            let runs = manifest.active.map_or(String::new(), |active| format!("{} {}", active.name, active.version));
+            println!("{runs} runs");
+            Ok(true)
+        }
+        Err(fate) => {
+            let now = manifest.active.map_or("the built-in pack".into(), |a| format!("{} {}", a.name, a.version));
+            println!("{fate}; {now} runs");
+            Ok(false)
         }
     }
 }
@@ -166,7 +259,7 @@ fn run(start: Start, state: &Path, content: Option<&Path>) -> Result<()> {
             }
         }
     });
-    let (mut sequence, mut unreadable) = (0u64, 0u64);
+    let (mut sequence, mut unreadable) = (FIRST_RECORD, 0u64);
     let (mut looked, mut seen) = (None::<SystemTime>, None::<SystemTime>);
     let mut open = true;
     while open {
@@ -202,7 +295,11 @@ fn run(start: Start, state: &Path, content: Option<&Path>) -> Result<()> {
             }
             out.flush()?;
         }
-        protection.news().iter().for_each(|line| eprintln!("{line}"));
+        let news = protection.news();
+        if !news.is_empty() {
+            protection.leave_metrics().context("leave the figures")?;
+        }
+        news.iter().for_each(|line| eprintln!("{line}"));
     }
     let metrics = serde_json::to_string(protection.metrics())?;
     eprintln!("metrics {metrics}, unreadable lines {unreadable}");

@@ -31,6 +31,20 @@ pub struct Manifest {
     /// The newest last.
     #[serde(default)]
     pub quarantined: Vec<Quarantined>,
+    /// What was offered last and not taken for a reason that may pass: this sensor lacks something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Quarantined>,
+}
+
+/// What has become of a pack.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fate {
+    #[error("not taken: {0}")]
+    Refused(String),
+    #[error("quarantined: {0}")]
+    Quarantined(String),
+    #[error("not looked at yet")]
+    Unknown,
 }
 
 /// Most packs that are remembered as bad; their names stand in the log of the server, too.
@@ -42,6 +56,23 @@ impl Manifest {
         self.quarantined.iter().find(|bad| bad.digest == digest)
     }
 
+    /// That a pack with this digest runs, or what has become of it.
+    pub fn fate(&self, digest: &str) -> Result<(), Fate> {
+        if self.active.as_ref().is_some_and(|active| active.digest == digest) {
+            return Ok(());
+        }
+        if let Some(bad) = self.refusal(digest) {
+            return Err(Fate::Quarantined(bad.why.clone()));
+        }
+        let refused = self.refused.as_ref().filter(|refused| refused.digest == digest);
+        Err(refused.map_or(Fate::Unknown, |refused| Fate::Refused(refused.why.clone())))
+    }
+
+    /// True if this is the pack that ran before the one that runs: taking it is the way back, and no older version sneaks in.
+    pub fn leads_back(&self, digest: &str) -> bool {
+        self.previous.as_ref().is_some_and(|previous| previous.digest == digest)
+    }
+
     /// The version below which nothing of this name is taken: no pack is replaced by an older one of its own.
     pub fn running(&self, name: &str) -> Option<u64> {
         self.active.as_ref().filter(|active| active.name == name).map(|active| active.version)
@@ -49,6 +80,7 @@ impl Manifest {
 
     /// A pack has passed all and runs.
     pub fn accept(&mut self, taken: Taken) {
+        self.refused = None;
         if self.active.as_ref() != Some(&taken) {
             self.previous = self.active.replace(taken);
         }
@@ -90,7 +122,11 @@ mod tests {
         manifest.accept(pack(2));
         assert_eq!((&manifest.active, &manifest.previous), (&Some(pack(2)), &Some(pack(1))));
         assert_eq!((manifest.running("linux"), manifest.running("other")), (Some(2), None));
+        assert!(manifest.leads_back(&pack(1).digest) && !manifest.leads_back(&pack(2).digest));
+        assert_eq!(manifest.fate(&pack(2).digest), Ok(()));
+        assert_eq!(manifest.fate(&pack(3).digest), Err(Fate::Unknown));
         manifest.fall_back("it trapped");
+        assert_eq!(manifest.fate(&pack(2).digest), Err(Fate::Quarantined("it trapped".into())));
         assert_eq!((&manifest.active, &manifest.previous), (&Some(pack(1)), &None));
         assert_eq!(manifest.refusal(&pack(2).digest).map(|bad| bad.why.as_str()), Some("it trapped"));
         manifest.fall_back("it trapped, too");

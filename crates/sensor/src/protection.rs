@@ -7,7 +7,7 @@
 use crate::{
     engine::Trouble,
     event::Alert,
-    manifest::{Manifest, Taken},
+    manifest::{Manifest, Quarantined, Taken},
     store::{Folder, digest},
     worker::{Start, Worker},
 };
@@ -134,6 +134,11 @@ impl Protection {
         &self.metrics
     }
 
+    /// Leaves its figures in the folder, for people and tests; they are no memory.
+    pub fn leave_metrics(&self) -> io::Result<()> {
+        self.folder.leave("metrics.json", &serde_json::to_vec(&self.metrics)?)
+    }
+
     /// What happened since the last call.
     pub fn news(&mut self) -> Vec<String> {
         std::mem::take(&mut self.news)
@@ -153,7 +158,7 @@ impl Protection {
         }
         let pack = Pack::read(bytes).map_err(|error| refused(Stage::Form, error.to_string()))?;
         let taken = Taken { digest: digest.clone(), name: pack.name.clone(), version: pack.version };
-        match self.examine(&pack, bytes) {
+        match self.examine(&pack, bytes, &digest) {
             Ok(worker) => {
                 let kept = self.folder.keep(&digest, bytes);
                 kept.map_err(|error| refused(Stage::Store, error.to_string()))?;
@@ -172,10 +177,13 @@ impl Protection {
             Err(refusal) => {
                 // What this sensor lacks may come with its next version, and a machine in need may recover. All else would
                 // fail again.
-                if !matches!(refusal.stage, Stage::Contract | Stage::Evaluator) {
+                if matches!(refusal.stage, Stage::Contract | Stage::Evaluator) {
+                    let Taken { digest, name, version } = taken.clone();
+                    self.manifest.refused = Some(Quarantined { digest, name, version, why: refusal.to_string() });
+                } else {
                     self.manifest.reject(&taken, &refusal.to_string());
-                    self.remember();
                 }
+                self.remember();
                 self.news.push(format!("{} {}: {refusal}", taken.name, taken.version));
                 Err(refusal)
             }
@@ -183,8 +191,9 @@ impl Protection {
     }
 
     /// All examinations; what comes out is a fresh process with the pack, not the one that was used up.
-    fn examine(&self, pack: &Pack, bytes: &[u8]) -> Result<Worker, Refused> {
-        let breaches = contract::check(pack, &self.catalogue, self.manifest.running(&pack.name));
+    fn examine(&self, pack: &Pack, bytes: &[u8], digest: &str) -> Result<Worker, Refused> {
+        let running = self.manifest.running(&pack.name).filter(|_| !self.manifest.leads_back(digest));
+        let breaches = contract::check(pack, &self.catalogue, running);
         if !breaches.is_empty() {
             let why = breaches.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             return Err(Refused { stage: Stage::Contract, why });

@@ -25,6 +25,11 @@ impl Folder {
         Ok(Folder { root: root.into() })
     }
 
+    /// One that may not be there, to be read only.
+    pub fn look(root: &Path) -> Self {
+        Folder { root: root.into() }
+    }
+
     /// The manifest; an empty one if there is none or it can't be read: then the built-in pack runs.
     pub fn manifest(&self) -> Manifest {
         let read = fs::read(self.root.join("manifest.json"));
@@ -48,6 +53,13 @@ impl Folder {
     /// Keeps a pack.
     pub fn keep(&self, digest: &str, pack: &[u8]) -> io::Result<()> {
         self.replace(&format!("packs/{digest}.json"), pack)
+    }
+
+    /// Leaves a file that may be lost in a power cut.
+    pub fn leave(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let (path, new) = (self.root.join(name), self.root.join(name).with_extension("new"));
+        fs::write(&new, bytes)?;
+        fs::rename(new, path)
     }
 
     /// A kept pack, if its bytes are still those that were kept.
