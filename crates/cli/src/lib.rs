@@ -10,6 +10,7 @@ mod layout;
 mod output;
 
 pub use client::Client;
+pub use command::gate;
 pub use layout::Layout;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};

@@ -253,6 +253,7 @@ failed = gescheitert
 gate-title = Prüfbericht
 gate-passed = Bestanden
 gate-failed = Nicht bestanden
+gate-waived = Zwei Freigebende haben darauf verzichtet: { $why }
 gate-keys = { $n ->
     [one] von einem Prüfschlüssel signiert
    *[other] von { $n } Prüfschlüsseln signiert
@@ -300,6 +301,7 @@ policy-says-site-limit = { $n ->
    *[other] Höchstens { $n } Geräte eines Standorts zugleich weg
   }
 policy-says-group = Nie zwei zugleich aus { $group }: { $names }
+policy-says-checks = Nur was diese Prüfungen bestanden hat: { $names }
 policy-says-manual = Nur von Hand: { $names }
 day-0 = Mo
 day-1 = Di
@@ -384,6 +386,10 @@ refusal-gate-for-other-release = Die Bescheinigung der Prüfung ist für ein and
 refusal-gate-failed = Die Prüfung sagt, dass das Release gescheitert ist.
 refusal-gate-too-few-signers = { $have } von { $need } Prüfschlüsseln haben signiert.
 refusal-gate-without-this-consumer = Die Prüfung hat den Verbraucher dieses Geräts nicht betrieben.
+refusal-gate-without-check = Der Kunde verlangt die Prüfung { $check }, die dieses Release nicht bestanden hat.
+refusal-waiver-too-few-signers = { $have } Freigebende verzichten auf die Prüfung; zwei sind nötig.
+refusal-waiver-for-guard = Für Staffels eigene Teile wird nie auf die Prüfung verzichtet.
+refusal-waiver-uncapped = Auf die Prüfung wurde verzichtet, und die Freigabe lässt zu viele auf einmal ausgesetzt sein.
 refusal-authorisation-missing = Keine Freigabe von zwei Freigebenden.
 refusal-authorisation-rejected = Die Freigabe gilt nicht: { $why }
 refusal-authorisation-for-other-release = Die Freigabe ist für ein anderes Release.

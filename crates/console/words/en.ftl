@@ -253,6 +253,7 @@ failed = failed
 gate-title = Gate report
 gate-passed = Passed
 gate-failed = Not passed
+gate-waived = Waived by two releasers: { $why }
 gate-keys = { $n ->
     [one] signed by one gate key
    *[other] signed by { $n } gate keys
@@ -300,6 +301,7 @@ policy-says-site-limit = { $n ->
    *[other] At most { $n } devices of a site away at a time
   }
 policy-says-group = Never two at a time of { $group }: { $names }
+policy-says-checks = Only what passed these checks of the gate: { $names }
 policy-says-manual = By hand only: { $names }
 day-0 = Mon
 day-1 = Tue
@@ -384,6 +386,10 @@ refusal-gate-for-other-release = The gate attestation is for another release.
 refusal-gate-failed = The gate says that the release failed.
 refusal-gate-too-few-signers = { $have } of { $need } gate keys have signed.
 refusal-gate-without-this-consumer = The gate did not run this device's consumer.
+refusal-gate-without-check = The customer demands the gate's check { $check }, which this release has not passed.
+refusal-waiver-too-few-signers = The gate is waived by { $have } releasers; two are needed.
+refusal-waiver-for-guard = The gate is never waived for Staffel's own parts.
+refusal-waiver-uncapped = The gate is waived, and the authorisation allows too many to be exposed at a time.
 refusal-authorisation-missing = No authorisation by two releasers.
 refusal-authorisation-rejected = The authorisation does not hold: { $why }
 refusal-authorisation-for-other-release = The authorisation is for another release.

@@ -23,6 +23,8 @@ pub const AUTHORISATION_LIFETIME_MS: u64 = 14 * 24 * 3_600_000;
 pub const PERMIT_LIFETIME_MS: u64 = 120_000;
 /// Releasers who must have signed an authorisation.
 pub const RELEASERS: u32 = 2;
+/// Most units that may be exposed at a time to a release whose gate was waived (trust.md).
+pub const WAIVED_BUDGET: u32 = 100;
 
 /// A statement after its signatures were looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,8 +75,13 @@ pub struct GateAttestation {
     pub passed: bool,
     /// Consumers that were run.
     pub consumers: Vec<Digest>,
+    /// Names of the checks that passed.
     pub checks: Vec<String>,
-    /// Different gate keys that signed; counted by the verifier, never read from the wire.
+    /// Why two releasers let the release pass without the gate. Then nothing above counts, and they have signed it
+    /// instead of the gate's keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waived: Option<String>,
+    /// Different keys that signed; counted by the verifier, never read from the wire.
     #[serde(skip)]
     pub signers: u32,
 }
@@ -247,6 +254,10 @@ pub enum Refusal {
     GateFailed,
     GateTooFewSigners { have: u32, need: u32 },
     GateWithoutThisConsumer { consumer: Digest },
+    GateWithoutCheck { check: String },
+    WaiverTooFewSigners { have: u32 },
+    WaiverForGuard,
+    WaiverUncapped { budget: Option<u32> },
     AuthorisationMissing,
     AuthorisationRejected { why: String },
     AuthorisationForOtherRelease,
@@ -294,7 +305,11 @@ impl Refusal {
             | GateForOtherRelease
             | GateFailed
             | GateTooFewSigners { .. }
-            | GateWithoutThisConsumer { .. } => 2,
+            | GateWithoutThisConsumer { .. }
+            | GateWithoutCheck { .. }
+            | WaiverTooFewSigners { .. }
+            | WaiverForGuard
+            | WaiverUncapped { .. } => 2,
             AuthorisationMissing
             | AuthorisationRejected { .. }
             | AuthorisationForOtherRelease
@@ -357,6 +372,15 @@ impl fmt::Display for Refusal {
             GateTooFewSigners { have, need } => write!(f, "{have} of {need} gate keys have signed"),
             GateWithoutThisConsumer { consumer } => {
                 write!(f, "the gate did not run this device's consumer {}", consumer.short())
+            }
+            GateWithoutCheck { check } => {
+                write!(f, "the customer demands the gate's check {check:?}, which this release has not passed")
+            }
+            WaiverTooFewSigners { have } => write!(f, "the gate is waived by {have} of {RELEASERS} releasers"),
+            WaiverForGuard => f.write_str("the gate is never waived for Staffel's own parts"),
+            WaiverUncapped { budget } => {
+                let budget = budget.map_or("no limit".into(), |units| format!("{units} exposed at a time"));
+                write!(f, "the gate is waived and the authorisation says {budget}; {WAIVED_BUDGET} is the most")
             }
             AuthorisationMissing => f.write_str("no authorisation by two releasers"),
             AuthorisationRejected { why } => write!(f, "the authorisation does not hold: {why}"),
@@ -464,6 +488,13 @@ fn gate_holds(case: &Case<'_>, release: &Release, no: &mut impl FnMut(Refusal)) 
     if gate.release != release.digest {
         return no(Refusal::GateForOtherRelease);
     }
+    if let Presented::Verified(policy) = case.policy {
+        let missing = policy.required_checks.iter().filter(|check| !gate.checks.contains(check));
+        missing.for_each(|check| no(Refusal::GateWithoutCheck { check: check.clone() }));
+    }
+    if gate.waived.is_some() {
+        return waiver_holds(case, release, gate, no);
+    }
     if !gate.passed {
         no(Refusal::GateFailed);
     }
@@ -473,6 +504,21 @@ fn gate_holds(case: &Case<'_>, release: &Release, no: &mut impl FnMut(Refusal)) 
     }
     if !gate.consumers.contains(&case.identity.consumer) {
         no(Refusal::GateWithoutThisConsumer { consumer: case.identity.consumer });
+    }
+}
+
+/// A waiver takes two people, and buys less than the gate does.
+fn waiver_holds(case: &Case<'_>, release: &Release, waiver: &GateAttestation, no: &mut impl FnMut(Refusal)) {
+    if release.kind == crate::release::Kind::Guard {
+        no(Refusal::WaiverForGuard);
+    }
+    if waiver.signers < RELEASERS {
+        no(Refusal::WaiverTooFewSigners { have: waiver.signers });
+    }
+    if let Presented::Verified(authorisation) = case.authorisation
+        && authorisation.exposure_budget.is_none_or(|units| units > WAIVED_BUDGET)
+    {
+        no(Refusal::WaiverUncapped { budget: authorisation.exposure_budget });
     }
 }
 

@@ -75,6 +75,9 @@ pub struct CustomerPolicy {
     pub rings: Vec<Vec<String>>,
     #[serde(default)]
     pub limits: DisruptionLimits,
+    /// Names of the gate's checks that a release must have passed. A waived gate has passed none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub required_checks: Vec<String>,
 }
 
 /// Why a policy says no.

@@ -5,7 +5,7 @@
 
 use crate::{
     dsse::{Envelope, PublicKey},
-    predicate::{Predicate, StatementError, verify},
+    predicate::{Gate, Predicate, StatementError, verify},
 };
 use serde::{Deserialize, Serialize};
 use staffel_core::ids::Digest;
@@ -77,6 +77,14 @@ impl Keyring {
             }
         }
         Ok(())
+    }
+
+    /// Whose keys must be under this word of the gate, and whether it waives the gate: then it is the releasers' word. What
+    /// it says is not verified yet.
+    pub fn gate_role(&self, gate: &Envelope) -> (&RoleKeys, bool) {
+        let claimed = gate.payload().ok().and_then(|payload| crate::predicate::read::<Gate>(&payload).ok());
+        let waived = claimed.is_some_and(|gate| gate.attestation.waived.is_some());
+        (if waived { &self.releasers } else { &self.gate }, waived)
     }
 
     /// Reads a keyring that was pinned by hand: it must be signed by its own root keys.

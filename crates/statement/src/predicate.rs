@@ -289,7 +289,7 @@ impl Predicate for Release {
 /// In-toto test-result v0.1, with the consumers in the configuration and our typed copy beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gate {
-    /// `PASSED`, `WARNED` or `FAILED`.
+    /// `PASSED`, `WARNED` or `FAILED`; `WAIVED` if it did not run.
     pub result: String,
     /// Everything that was used: name and digest, the consumers among them.
     pub configuration: Vec<Descriptor>,

@@ -327,6 +327,7 @@ impl World {
                 passed: true,
                 consumers: vec![consumer],
                 checks: vec!["start".into()],
+                waived: None,
                 signers: 0,
             },
         };

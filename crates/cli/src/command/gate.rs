@@ -1,29 +1,45 @@
 //! `staffel gate`: runs a release as a device would, with the very programs that devices run, and attests what passed.
 //!
-//! The scratch machine has keys of its own, made for this run and forgotten, so nothing here can stand in for a real
-//! signature. Checks: detection packs keep the contract of the sensor that devices run, and it loads them; the release
-//! starts and its probes pass for the soak time; it can be taken back; it survives being killed; it survives a guard that
-//! is killed. What must stay out: signing anything that did not run.
+//! `settings` is `gate.toml`, `content` what is asked of detection packs, `bench` the scratch machine on which the release
+//! runs, `before` what devices run now, `report` what a person reads, `attest` the signed word. The scratch machine has keys
+//! of its own, made for this run and forgotten, so nothing here can stand in for a real signature. What must stay out:
+//! signing anything that did not run.
 
+pub mod attest;
+mod before;
 mod bench;
-mod content;
+pub mod check;
+pub mod content;
+mod report;
+pub mod settings;
 
 use crate::{
-    command::{release, repo},
-    layout::{GATE, Layout, write},
+    command::release,
+    layout::{GATE, Layout},
     output::{Failure, json},
 };
 use anyhow::{Context as _, Result};
-use bench::{Check, TestBench};
-use content::Sensor;
-use serde_json::json;
-use staffel_core::{conditions::GateAttestation, ids::Digest};
-use staffel_statement::predicate::{Descriptor, Gate, Header, sign};
-use staffel_trust::{tuf::writer::Source, wire::gate_target};
-use std::{path::PathBuf, time::Duration};
+use bench::TestBench;
+use check::{Checks, Said};
+use content::Content;
+use report::Report;
+use settings::{Named, Settings};
+use staffel_core::ids::Digest;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Arguments of `staffel gate`.
 #[derive(clap::Args)]
+#[command(after_help = "gate.toml, beside release.toml or in the installation folder (what is left out is as usual):
+  checks = [\"contract\", \"consumers\", \"hostile\", \"budget\", \"undo\", \"lifecycle\"]
+  corpora = [\"events.jsonl\"]                       recorded events besides those of an ordinary machine
+  [consumers]   sensors = [\"1.3/staffel-sensor\"]   guards = [\"1.3/guard-ctl\"]      what the fleet still runs, newest first
+  [hostile]     seconds = 10.0   seed = 1
+  [budget]      cpu = 2.0   memory = 1.5   load = 3.0   alerts = 2.0                  times what the release before costs
+  [lifecycle]   days = [1, 7, 30]
+The names that passed are attested; a customer's policy demands them with `required_checks`.")]
 pub struct Args {
     /// Folder of the release (as for `staffel release`).
     pub source: PathBuf,
@@ -39,9 +55,21 @@ pub struct Args {
     /// The sensor that devices run, for releases with detection packs. Beside this program if not said.
     #[arg(long)]
     pub sensor: Option<PathBuf>,
+    /// Which checks, and how [else gate.toml of the release or of the installation].
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+    /// Also write the report: as text, JSON or HTML, by the ending. May be given again.
+    #[arg(long = "report", value_name = "FILE")]
+    pub reports: Vec<PathBuf>,
     /// Run the checks, sign nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Run nothing: two releasers let it pass, for this reason. At most 100 may then be exposed at a time.
+    #[arg(long, value_name = "WHY", conflicts_with_all = ["dry_run", "reports", "settings"])]
+    pub waive: Option<String>,
+    /// A releaser's key for a waiver, a name in the folder or a file; given twice [else releaser-1 and releaser-2].
+    #[arg(long = "releaser", value_name = "KEY", requires = "waive")]
+    pub releasers: Vec<String>,
 }
 
 /// Runs the command.
@@ -58,37 +86,64 @@ pub fn run(args: &Args, as_json: bool) -> Result<()> {
         )
         .into());
     }
-    let guard = match &args.guard {
-        Some(guard) => guard.clone(),
-        None => sibling("guard-ctl")?,
-    };
-    let progress = bench::progress(as_json);
-    let mut checks = Vec::new();
-    let mut consumers = Vec::new();
-    let packs = content::packs(&built);
-    if !packs.is_empty() {
-        let program = match &args.sensor {
-            Some(sensor) => sensor.clone(),
-            None => sibling("staffel-sensor")?,
-        };
-        let sensor = Sensor::new(&program);
-        consumers = sensor.digests()?;
-        sensor.run(&packs, &mut checks, &progress);
+    if let Some(why) = &args.waive {
+        attest::waive(&layout, &built, why, &args.releasers)?;
+        if !as_json {
+            println!("The gate is waived for {name} {version}: {why}. No check ran.");
+            println!("Next: staffel rollout start {name} {version} --budget 100");
+        }
+        return Ok(());
     }
-    // What has failed already need not be tried on a machine.
-    let consumer = if checks.iter().any(|check| check.failure.is_some()) {
-        None
+    let (settings, file) = Settings::find(&args.source, &layout, args.settings.as_deref())?;
+    let before = before::find(&layout, &built);
+    let mut checks = Checks::new(as_json);
+    let mut used: Vec<(String, Digest)> = vec![("release files".into(), built.release.content_digest())];
+    if let Some(file) = &file {
+        let bytes = std::fs::read(file).with_context(|| format!("read {}", file.display()))?;
+        used.push(("gate.toml".into(), Digest::of(&bytes)));
+    }
+    if let Some(before) = &before {
+        used.push((format!("the release before, {} {}", before.release.name, before.release.version), before.digest));
+    }
+    if settings.has(Named::Contract) {
+        checks.run(Named::Contract, "its place among the releases", || {
+            before::same_place(&layout, &built).map_or_else(|| Ok(Said::default()), |why| Err(anyhow::anyhow!(why)))
+        });
+    }
+    let candidates = content::candidates(&built, before.as_ref());
+    if !candidates.is_empty() {
+        let newest = or_sibling(args.sensor.as_deref(), "staffel-sensor")?;
+        let content = Content::new(&settings, &newest, candidates)?;
+        used.extend(content.used()?);
+        content.run(&mut checks);
+    }
+    let newest = or_sibling(args.guard.as_deref(), "guard-ctl")?;
+    let mut guards = Vec::new();
+    for (at, guard) in std::iter::once(&newest).chain(&settings.consumers.guards).enumerate() {
+        // What has failed already need not be tried on a machine.
+        if checks.first_failure().is_some() {
+            break;
+        }
+        let mut machine = TestBench::new(guard, &built, before.as_ref(), at).context("set up the scratch machine")?;
+        machine.run(Duration::from_secs(args.soak), &settings, &mut checks);
+        let digest = machine.consumer();
+        used.extend(digest.map(|digest| (machine.label(), digest)));
+        guards.extend(digest);
+    }
+    checks.finish();
+    let report = Report { name, version, release: built.digest, checks: &checks, used: &used };
+    for file in &args.reports {
+        keep(&report, file)?;
+    }
+    if as_json {
+        json(&report.json())?
     } else {
-        let mut test = TestBench::new(&guard, &built).context("set up the scratch machine")?;
-        test.run(Duration::from_secs(args.soak), &mut checks, &progress);
-        test.consumer()
-    };
-    progress.finish_and_clear();
-    report(&checks, as_json, built.digest, consumer)?;
-    if let Some(failed) = checks.iter().find(|check| check.failure.is_some()) {
+        print!("{}", report.text())
+    }
+    if let Some(failed) = checks.first_failure() {
         let why = failed.failure.clone().unwrap_or_default();
         return Err(Failure::refused(
-            format!("the gate refuses {name} {version}: {}: {why}", failed.name),
+            format!("the gate refuses {name} {version}: {}: {why}", failed.check.name()),
             "mend the release; nothing was attested",
         )
         .into());
@@ -96,15 +151,30 @@ pub fn run(args: &Args, as_json: bool) -> Result<()> {
     if args.dry_run {
         return Ok(());
     }
-    let Some(consumer) = consumer else {
-        return Err(Failure::refused("the gate did not learn its consumer", "run it again").into());
+    let Some(consumer) = guards.first().copied() else {
+        let hint = "name `consumers` among the checks: no device takes what its own consumer did not run";
+        return Err(Failure::refused("the gate did not learn its consumer", hint).into());
     };
-    attest(&layout, &built, consumer, consumers, &checks)?;
+    attest::attest(&layout, &built, guards, &used, checks.passed())?;
     if !as_json {
-        println!("Attested for consumer {} by {} gate keys.", consumer.short(), GATE.len());
+        let passed = checks.passed().join(", ");
+        println!("Attested for consumer {} by {} gate keys: {passed}.", consumer.short(), GATE.len());
         println!("Next: staffel rollout start {name} {version}");
     }
     Ok(())
+}
+
+fn keep(report: &Report<'_>, file: &Path) -> Result<()> {
+    let text = match file.extension().and_then(|ending| ending.to_str()) {
+        Some("html") => report.html(),
+        Some("json") => serde_json::to_string_pretty(&report.json())? + "\n",
+        _ => report.text(),
+    };
+    std::fs::write(file, text).with_context(|| format!("write {}", file.display()))
+}
+
+fn or_sibling(given: Option<&Path>, name: &str) -> Result<PathBuf> {
+    given.map_or_else(|| sibling(name), |given| Ok(given.to_path_buf()))
 }
 
 /// A program that was installed beside this one.
@@ -119,65 +189,4 @@ pub fn sibling(name: &str) -> Result<PathBuf> {
         .into());
     }
     Ok(path)
-}
-
-fn report(checks: &[Check], as_json: bool, release: Digest, consumer: Option<Digest>) -> Result<()> {
-    if as_json {
-        let checks: Vec<_> = checks
-            .iter()
-            .map(|check| {
-                json!({ "check": check.name, "passed": check.failure.is_none(), "why": check.failure, "ms": check.ms })
-            })
-            .collect();
-        return json(&json!({ "release": release, "consumer": consumer, "checks": checks }));
-    }
-    // The first failure stands on top: it is what a person has to mend.
-    for check in checks.iter().filter(|check| check.failure.is_some()) {
-        println!("FAILED  {}: {}", check.name, check.failure.as_deref().unwrap_or_default());
-    }
-    for check in checks.iter().filter(|check| check.failure.is_none()) {
-        println!("passed  {} ({:.1} s)", check.name, check.ms as f64 / 1_000.0);
-    }
-    Ok(())
-}
-
-fn attest(
-    layout: &Layout,
-    built: &release::Built,
-    consumer: Digest,
-    consumers: Vec<(&'static str, Digest)>,
-    checks: &[Check],
-) -> Result<()> {
-    let now = repo::now_ms();
-    let names: Vec<String> = checks.iter().map(|check| check.name.to_string()).collect();
-    let descriptor = |name: &str, digest: Digest| Descriptor {
-        name: name.into(),
-        digest: [("sha256".to_string(), digest.to_string())].into(),
-    };
-    let gate = Gate {
-        result: "PASSED".into(),
-        configuration: [("guard-ctl", consumer), ("release files", built.release.content_digest())]
-            .into_iter()
-            .chain(consumers)
-            .map(|(name, digest)| descriptor(name, digest))
-            .collect(),
-        passed_tests: names.clone(),
-        failed_tests: Vec::new(),
-        header: Header { issued_ms: now, expires_ms: u64::MAX, ..Header::default() },
-        attestation: GateAttestation {
-            release: built.digest,
-            passed: true,
-            consumers: vec![consumer],
-            checks: names,
-            signers: 0,
-        },
-    };
-    let keys = GATE.iter().map(|name| layout.signing_key(name)).collect::<Result<Vec<_>>>()?;
-    let envelope = sign(&gate, &keys.iter().collect::<Vec<_>>());
-    let bytes = serde_json::to_vec(&envelope)?;
-    write(&release::gate_file(layout, &built.release.name, &built.release.version), &bytes)?;
-    let mut repository = repo::open(layout)?;
-    repository.add_target(&gate_target(&built.digest), Source::Bytes(&bytes), None).context("add the attestation")?;
-    repository.publish(repo::now_ms()).context("publish the repository")?;
-    Ok(())
 }

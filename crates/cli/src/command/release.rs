@@ -72,6 +72,7 @@ fn no_state() -> StateCompatibility {
 }
 
 /// A release that was read from a folder: the statement, and where its files are.
+#[derive(Clone)]
 pub struct Built {
     pub release: Release,
     pub digest: Digest,
@@ -221,10 +222,15 @@ fn hash(path: &Path) -> Result<(Digest, u64)> {
     }
 }
 
+/// Where the repository keeps a file.
+pub fn blob(layout: &Layout, sha256: &Digest) -> PathBuf {
+    let name = sha256.to_string();
+    layout.repo_dir().join("blobs").join(&name[..2]).join(&name)
+}
+
 /// Copies a file into the repository under its hash.
 fn store_blob(layout: &Layout, sha256: &Digest, from: &Path) -> Result<()> {
-    let name = sha256.to_string();
-    let path = layout.repo_dir().join("blobs").join(&name[..2]).join(&name);
+    let path = blob(layout, sha256);
     if path.exists() {
         return Ok(());
     }

@@ -55,6 +55,7 @@ pub enum Command {
   defer_ms = 86400000                 so long after the start of a rollout
   windows = [{ days = 31, from_minute = 1320, to_minute = 300 }]     UTC; days: bit 0 is Monday
   rings = [[\"pc-1\"]]                  pilots, first ring first
+  required_checks = [\"contract\"]      only what passed these checks of the gate, so nothing whose gate was waived
   limits = { max_unavailable_per_site = 1, manual_only = [\"mri-1\"], redundancy_groups = { db-1 = \"db\", db-2 = \"db\" } }")]
 pub struct Policy {
     /// The customer.
@@ -204,6 +205,9 @@ fn summary(policy: &CustomerPolicy) -> String {
     }
     if policy.defer_ms > 0 {
         says.push(format!("waits {}", span(policy.defer_ms)));
+    }
+    if !policy.required_checks.is_empty() {
+        says.push(format!("demands the gate's {}", policy.required_checks.join(", ")));
     }
     let counted = [
         (policy.windows.len(), "maintenance windows"),

@@ -25,27 +25,27 @@ const EXAMPLES: &str = "{\"matches\": true, \"fields\": {\"Image\": \"/bin/sh\"}
 {\"matches\": false, \"fields\": {\"Image\": \"/bin/ls\"}}
 ";
 
-struct World {
+pub struct World {
     folder: tempfile::TempDir,
 }
 
 impl World {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let world = World { folder: tempfile::tempdir().expect("a folder") };
         let made = world.staffel(&["init", "--bins", "4", &world.text("staffel")]);
         assert!(made.status.success(), "{}", said(&made));
         world
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub fn text(&self, name: &str) -> String {
         self.path(name).display().to_string()
     }
 
-    fn staffel(&self, arguments: &[&str]) -> Output {
+    pub fn staffel(&self, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_staffel")).args(arguments).output().expect("the program runs")
     }
 
@@ -60,6 +60,7 @@ impl World {
         self.write(&format!("{name}-pack/pack.toml"), &format!("name = \"{name}\"\nversion = 1\n{settings}"));
         self.write(&format!("{name}-pack/shell.yml"), rule);
         self.write(&format!("{name}-pack/shell.vectors.jsonl"), EXAMPLES);
+        self.write(&format!("{name}/gate.toml"), "[hostile]\nseconds = 0.5\n");
         let release = format!("name = \"{name}\"\nversion = \"1\"\nsequence = 1\nkind = \"content\"\n");
         self.write(&format!("{name}/release.toml"), &release);
         fs::create_dir_all(self.path(&format!("{name}/files"))).expect("a folder");
@@ -84,11 +85,15 @@ impl World {
             &guard,
             "--sensor",
             &sensor,
+            "--report",
+            &self.text(&format!("{name}.html")),
+            "--report",
+            &self.text(&format!("{name}.json")),
         ])
     }
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
@@ -116,12 +121,14 @@ fn the_gate_refuses_the_21st_field_of_20_and_attests_a_good_pack() {
     let words = said(&refused);
     assert_eq!(refused.status.code(), Some(3), "{words}");
     let first = words.lines().next().unwrap_or_default();
-    assert!(first.starts_with("FAILED  keeps the sensor's contract"), "{words}");
+    assert!(first.starts_with("FAILED  contract, rules.pack.json and sensor N"), "{words}");
     assert!(
         first.contains("the field PipeName of process_creation") && first.contains("supplies 20 fields"),
         "{words}"
     );
     show("19 July at the gate", first);
+    let report = fs::read_to_string(world.path("bad.html")).expect("the report was written");
+    assert!(report.contains("<p class=\"FAILED\">FAILED</p>") && report.contains("the field PipeName"), "{report}");
     let attestation = |name: &str| world.path(&format!("staffel/releases/{name}-1.gate.dsse.json"));
     assert!(!attestation("bad").exists(), "nothing was attested");
 
@@ -133,7 +140,14 @@ fn the_gate_refuses_the_21st_field_of_20_and_attests_a_good_pack() {
     let gate: Gate = predicate::read(&envelope.payload().expect("a payload")).expect("a gate's statement");
     let consumers: Vec<&str> = gate.configuration.iter().map(|part| part.name.as_str()).collect();
     assert!(consumers.contains(&"staffel-sensor") && consumers.contains(&"evaluator.cwasm"), "{consumers:?}");
-    assert!(gate.passed_tests.iter().any(|test| test == "the sensor loads it and its examples pass"));
+    for used in ["guard-ctl", "gate.toml", "release files", "recorded events ordinary.jsonl"] {
+        assert!(consumers.contains(&used), "{used} in {consumers:?}");
+    }
+    assert_eq!(gate.passed_tests, ["contract", "consumers", "hostile", "undo", "budget", "lifecycle"]);
+    assert_eq!(gate.attestation.checks, gate.passed_tests);
+    let report = fs::read(world.path("good.json")).expect("the report was written");
+    let report: Value = serde_json::from_slice(&report).expect("JSON");
+    assert_eq!((&report["result"], report["passed"].as_array().map(Vec::len)), (&"PASSED".into(), Some(6)));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod direction;
 mod evidence;
 mod fleet;
 mod foreign;
+mod gate;
 mod late;
 mod log;
 mod lying;

@@ -121,6 +121,9 @@ fn policy(words: Words, policy: &CustomerPolicy) -> Vec<String> {
             says.push(line);
         }
     }
+    if !policy.required_checks.is_empty() {
+        says.push(words.t1("policy-says-checks", "names", policy.required_checks.join(", ")));
+    }
     if !limits.manual_only.is_empty() {
         says.push(words.t1("policy-says-manual", "names", limits.manual_only.join(", ")));
     }

@@ -180,6 +180,7 @@ impl World {
                 passed: true,
                 consumers: Vec::new(),
                 checks: Vec::new(),
+                waived: None,
                 signers: 0,
             },
         };

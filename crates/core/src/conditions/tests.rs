@@ -55,6 +55,7 @@ fn good() -> World {
             passed: true,
             consumers: vec![Digest::of(b"consumer")],
             checks: vec![],
+            waived: None,
             signers: 2,
         }),
         authorisation: Presented::Verified(Authorisation {
@@ -170,6 +171,43 @@ fn second_condition_the_gate() {
     refused(|w| of(&mut w.gate).passed = false, &[Refusal::GateFailed]);
     refused(|w| of(&mut w.gate).signers = 1, &[Refusal::GateTooFewSigners { have: 1, need: 2 }]);
     refused(|w| w.identity.consumer = other, &[Refusal::GateWithoutThisConsumer { consumer: other }]);
+    // A customer's own demands.
+    let demands = |w: &mut World| of(&mut w.policy).required_checks = vec!["hostile".into(), "undo".into()];
+    let missing = |check: &str| Refusal::GateWithoutCheck { check: check.into() };
+    refused(demands, &[missing("hostile"), missing("undo")]);
+    refused(
+        |w| {
+            demands(w);
+            of(&mut w.gate).checks = vec!["undo".into(), "hostile".into(), "budget".into()];
+        },
+        &[],
+    );
+    // Two releasers may waive the gate, for few devices, and never against a customer who demands its checks.
+    let waived = |w: &mut World, budget| {
+        let gate = of(&mut w.gate);
+        (gate.waived, gate.passed) = (Some("an attack is under way".into()), false);
+        gate.consumers.clear();
+        of(&mut w.authorisation).exposure_budget = budget;
+    };
+    refused(|w| waived(w, Some(WAIVED_BUDGET)), &[]);
+    for budget in [None, Some(WAIVED_BUDGET + 1)] {
+        refused(|w| waived(w, budget), &[Refusal::WaiverUncapped { budget }]);
+    }
+    let change = |w: &mut World| {
+        waived(w, Some(1));
+        of(&mut w.gate).signers = 1;
+    };
+    refused(change, &[Refusal::WaiverTooFewSigners { have: 1 }]);
+    let change = |w: &mut World| {
+        waived(w, Some(1));
+        of(&mut w.release).kind = Kind::Guard;
+    };
+    refused(change, &[Refusal::WaiverForGuard]);
+    let change = |w: &mut World| {
+        waived(w, Some(1));
+        demands(w);
+    };
+    refused(change, &[missing("hostile"), missing("undo")]);
     // One gate key is enough for content.
     refused(
         |w| {

@@ -96,5 +96,7 @@ pub(super) fn may_be_fetched_anew(refusal: &Refusal) -> bool {
             | GateFailed
             | GateTooFewSigners { .. }
             | GateWithoutThisConsumer { .. }
+            | GateWithoutCheck { .. }
+            | WaiverTooFewSigners { .. }
     )
 }

@@ -137,6 +137,7 @@ fn bundle(ceiling: Share, now_ms: u64) -> Bundle {
             passed: true,
             consumers: vec![Digest::of(b"guard")],
             checks: vec!["start".into()],
+            waived: None,
             signers: 0,
         },
     };
@@ -346,4 +347,26 @@ fn an_un_halt_takes_back_the_halt_that_it_names_and_no_later_one() {
     assert!(verifier.memory.denied.contains_key(&release_digest()));
     assert!(verifier.accept_unhalt(&unhalt(&second)).unwrap().1);
     assert!(verifier.memory.denied.is_empty() && verifier.memory.halts.is_empty());
+}
+
+#[test]
+fn a_waiver_is_the_releasers_word_and_the_gates_keys_cannot_give_it() {
+    let mut holds = bundle(Share::ALL, START + 1);
+    let mut few = authorisation(Share::ALL);
+    few.exposure_budget = Some(2);
+    holds.authorisation = Some(sign(&headed(few, START), &[&key(13), &key(14)]));
+    let mut gate: Gate = read(&holds.gate.as_ref().unwrap().payload().unwrap()).unwrap();
+    gate.result = "WAIVED".into();
+    gate.attestation.waived = Some("an attack is under way".into());
+    gate.attestation.passed = false;
+    let signed = |keys: &[u8]| {
+        let keys: Vec<_> = keys.iter().map(|&n| key(n)).collect();
+        Bundle { gate: Some(sign(&gate, &keys.iter().collect::<Vec<_>>())), ..holds.clone() }
+    };
+    assert_eq!(refusals(&mut verifier(), &signed(&[13, 14])), vec![]);
+    assert_eq!(refusals(&mut verifier(), &signed(&[13])), vec![Refusal::WaiverTooFewSigners { have: 1 }]);
+    for others in [&[11, 12][..], &[15, 16]] {
+        let refused = refusals(&mut verifier(), &signed(others));
+        assert!(matches!(&refused[..], [Refusal::GateRejected { .. }]), "{refused:?}");
+    }
 }

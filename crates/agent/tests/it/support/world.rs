@@ -434,6 +434,7 @@ fn publish(folder: &TempDir, port: u16) -> (PathBuf, Digest) {
             passed: true,
             consumers: vec![Digest::of(CONSUMER)],
             checks: vec!["start".into()],
+            waived: None,
             signers: 0,
         },
     };

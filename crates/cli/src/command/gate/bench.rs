@@ -1,8 +1,13 @@
-//! The scratch machine of the gate: a real guard in a temporary folder, trusted keys of its own, one release.
+//! The scratch machine of the gate: a real guard in a temporary folder, trusted keys of its own, one release, and the one
+//! before it to come from and to go back to.
 
+use super::{
+    check::{Checks, Said},
+    content::compared,
+    settings::{Budget, Named, Settings},
+};
 use crate::command::release::Built;
 use anyhow::{Context as _, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
 use staffel_agent::{guard_client::GuardClient, probe};
 use staffel_core::{
     conditions::{Authorisation, Frontier, GateAttestation, Permit, Reach, Unit},
@@ -16,7 +21,7 @@ use staffel_statement::{
     bundle::Bundle,
     guard::{Command, Installation, Reply, Status},
     keyring::{Keyring, RoleKeys},
-    predicate::{Gate, Headed, Header, Receipt, TenantPolicy, sign},
+    predicate::{Gate, Headed, Header, Receipt, TenantPolicy, payload, sign},
 };
 use std::{
     path::{Path, PathBuf},
@@ -29,30 +34,16 @@ const STRATUM: &str = "gate/scratch";
 /// How long a step may take that has nothing to do with the release.
 const STEP: Duration = Duration::from_secs(30);
 
-/// One check and how it went.
-pub struct Check {
-    pub name: &'static str,
-    /// None: passed.
-    pub failure: Option<String>,
-    pub ms: u64,
-}
-
-/// A spinner on a terminal, nothing elsewhere.
-pub fn progress(quiet: bool) -> ProgressBar {
-    if quiet || !crate::output::is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(120));
-    bar
-}
-
 /// The scratch machine.
-pub struct TestBench<'a> {
-    built: &'a Built,
+pub struct TestBench {
+    /// What is under test.
+    offered: Built,
+    /// What ran before, if anything did.
+    before: Option<Built>,
+    /// What was installed last.
+    built: Built,
+    label: String,
+    costs: Costs,
     guard_program: PathBuf,
     folder: tempfile::TempDir,
     key: SigningKey,
@@ -65,9 +56,24 @@ pub struct TestBench<'a> {
     starts: u32,
 }
 
-impl<'a> TestBench<'a> {
-    /// Makes the machine; nothing runs yet.
-    pub fn new(guard_program: &Path, built: &'a Built) -> Result<Self> {
+/// What a release costs on this machine.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    /// Milliseconds from the command to install it until its probes pass.
+    ready_ms: f64,
+    /// Of its service's process.
+    memory_kib: Option<f64>,
+}
+
+#[derive(Default)]
+struct Costs {
+    before: Option<Cost>,
+    offered: Cost,
+}
+
+impl TestBench {
+    /// Makes the machine; nothing runs yet. `at`: how many versions the guard is behind.
+    pub fn new(guard_program: &Path, offered: &Built, before: Option<&Built>, at: usize) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("staffel-gate-").tempdir().context("make a temporary folder")?;
         let root = folder.path().join("guard");
         let mut seed = [0; 32];
@@ -115,7 +121,11 @@ impl<'a> TestBench<'a> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let client = GuardClient::new(&root.join("guard.sock")).with_patience(Duration::from_secs(120));
         Ok(TestBench {
-            built,
+            offered: offered.clone(),
+            before: before.cloned(),
+            built: offered.clone(),
+            label: if at == 0 { "guard-ctl".into() } else { format!("guard-ctl (N-{at})") },
+            costs: Costs::default(),
             guard_program: guard_program.to_path_buf(),
             folder,
             key,
@@ -134,25 +144,40 @@ impl<'a> TestBench<'a> {
         self.consumer
     }
 
-    /// Runs all checks; stops at the first that fails, because the others would only repeat it.
-    pub fn run(&mut self, soak: Duration, checks: &mut Vec<Check>, progress: &ProgressBar) {
-        type Step<'a> = (&'static str, fn(&mut TestBench<'a>, Duration) -> Result<()>);
-        let steps: [Step<'a>; 6] = [
-            ("starts as on a device", |bench, _| bench.starts()),
-            ("probes pass for the soak time", |bench, soak| bench.soaks(soak)),
-            ("can be taken back", |bench, _| bench.goes_back()),
-            ("can be installed again and committed", |bench, _| bench.commits()),
-            ("comes back when its process is killed", |bench, _| bench.survives_a_crash()),
-            ("comes back when the guard is killed", |bench, _| bench.survives_a_dead_guard()),
-        ];
-        for (name, step) in steps {
-            progress.set_message(name);
-            let begun = Instant::now();
-            let failure = step(self, soak).err().map(|error| format!("{error:#}"));
-            let failed = failure.is_some();
-            checks.push(Check { name, failure, ms: begun.elapsed().as_millis() as u64 });
-            if failed {
-                return;
+    /// Which guard this is.
+    pub fn label(&self) -> String {
+        self.label.clone()
+    }
+
+    /// Runs the checks that the settings name; stops at the first that fails.
+    pub fn run(&mut self, soak: Duration, settings: &Settings, checks: &mut Checks) {
+        type Step = fn(&mut TestBench, Duration) -> Result<()>;
+        let on = format!("on {}", self.label);
+        let mut plain = |bench: &mut TestBench, check: Named, part: &str, step: Step| {
+            checks.run(check, format!("{part} {on}"), || step(bench, soak).map(|()| Said::default()))
+        };
+        // The others need what runs after these, so they run in any case.
+        plain(self, Named::Consumers, "starts as on a device", |bench, _| bench.starts());
+        plain(self, Named::Consumers, "probes pass for the soak time", |bench, soak| bench.soaks(soak));
+        if settings.has(Named::Undo) {
+            plain(self, Named::Undo, "can be taken back", |bench, _| bench.goes_back());
+            plain(self, Named::Undo, "can be installed again", |bench, _| bench.install_offered());
+        }
+        if settings.has(Named::Lifecycle) {
+            plain(self, Named::Lifecycle, "is committed", |bench, _| bench.commits());
+            plain(self, Named::Lifecycle, "comes back when its process is killed", |bench, _| bench.survives_a_crash());
+            plain(self, Named::Lifecycle, "comes back when the guard is killed", |bench, _| {
+                bench.survives_a_dead_guard()
+            });
+        }
+        if settings.has(Named::Budget) && self.offered.release.service.is_some() && self.before.is_some() {
+            checks.run(Named::Budget, format!("beside the release before {on}"), || self.within(&settings.budget));
+        }
+        if settings.has(Named::Lifecycle) && self.offered.release.service.is_some() {
+            for &days in &settings.lifecycle.days {
+                checks.run(Named::Lifecycle, format!("starts with the clock at +{days} days {on}"), || {
+                    self.starts_later(days)
+                });
             }
         }
     }
@@ -215,11 +240,23 @@ impl<'a> TestBench<'a> {
 
     fn starts(&mut self) -> Result<()> {
         self.start_guard()?;
-        self.install()
+        if let Some(before) = self.before.clone() {
+            let cost = self.install(before).context("the release before does not start")?;
+            self.costs.before = Some(cost);
+            self.commits().context("the release before")?;
+        }
+        self.install_offered()
+    }
+
+    fn install_offered(&mut self) -> Result<()> {
+        self.costs.offered = self.install(self.offered.clone())?;
+        Ok(())
     }
 
     /// Spool, prepare, arm: what an agent does.
-    fn install(&mut self) -> Result<()> {
+    fn install(&mut self, built: Built) -> Result<Cost> {
+        let begun = Instant::now();
+        self.built = built;
         self.rollout += 1;
         let spool = self.root().join("spool");
         std::fs::create_dir_all(&spool)?;
@@ -230,7 +267,63 @@ impl<'a> TestBench<'a> {
         let nonce = self.ask(&Command::Prepare { bundle: Box::new(bundle.clone()) })?;
         bundle.permit = Some(self.permit(&nonce));
         self.ask(&Command::Arm { bundle: Box::new(bundle) })?;
-        self.probes_pass()
+        self.probes_pass()?;
+        let ready_ms = begun.elapsed().as_secs_f64() * 1_000.0;
+        Ok(Cost { ready_ms, memory_kib: self.memory_kib()? })
+    }
+
+    /// Of the service's process, from `/proc/PID/status`.
+    fn memory_kib(&self) -> Result<Option<f64>> {
+        let name = &self.built.release.name;
+        let status = self.status()?;
+        let pid = status.services.iter().find(|service| service.name == *name).and_then(|service| service.process_id);
+        let Some(pid) = pid else { return Ok(None) };
+        let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        Ok(line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()))
+    }
+
+    fn within(&self, budget: &Budget) -> Result<Said> {
+        let Costs { before: Some(before), offered } = self.costs else { bail!("the release before was not measured") };
+        let mut lines = vec![compared(
+            "milliseconds until its probes pass",
+            offered.ready_ms,
+            before.ready_ms,
+            budget.load,
+            budget.load_floor_ms.max(2_000.0),
+        )];
+        if let (Some(offered), Some(before)) = (offered.memory_kib, before.memory_kib) {
+            let floor = budget.memory_floor_mib * 1_024.0;
+            lines.push(compared("KiB of memory", offered, before, budget.memory, floor));
+        }
+        let beyond: Vec<&String> = lines.iter().filter_map(|line| line.as_ref().err()).collect();
+        match beyond.first() {
+            Some(first) => bail!("{first}"),
+            None => Ok(Said { figures: lines.into_iter().flatten().collect(), left_out: None }),
+        }
+    }
+
+    /// The same files as a trial, their service under a clock that is ahead.
+    fn starts_later(&mut self, days: u32) -> Result<Said> {
+        let Some(library) = fake_clock() else {
+            let why = "the clock was not moved: faketime is missing (apt-get install faketime)".to_string();
+            return Ok(Said { left_out: Some(why), ..Said::default() });
+        };
+        let mut later = self.offered.clone();
+        if let Some(service) = &mut later.release.service {
+            let environment = &mut service.environment;
+            environment.insert("LD_PRELOAD".into(), library.display().to_string());
+            environment.insert("FAKETIME".into(), format!("+{days}d"));
+            environment.insert("FAKETIME_DONT_FAKE_MONOTONIC".into(), "1".into());
+        }
+        later.digest = Digest::of(&payload(&later.release));
+        self.install(later)?;
+        self.soaks(Duration::from_secs(1))?;
+        self.ask(&Command::Abort { why: "the gate takes it back".into() })?;
+        self.built = self.offered.clone();
+        self.until("the clock is right again", |status| status.trial.is_none() && self.runs_it(status))?;
+        self.ask(&Command::OutcomeReported)?;
+        Ok(Said::default())
     }
 
     fn header(&self) -> Header {
@@ -254,6 +347,7 @@ impl<'a> TestBench<'a> {
                 passed: true,
                 consumers: self.consumer.into_iter().collect(),
                 checks: Vec::new(),
+                waived: None,
                 signers: 0,
             },
         };
@@ -357,14 +451,24 @@ impl<'a> TestBench<'a> {
 
     fn goes_back(&mut self) -> Result<()> {
         self.ask(&Command::Abort { why: "the gate takes it back".into() })?;
-        let gone = |status: &Status| status.trial.is_none() && status.services.iter().all(|service| !service.running);
-        self.until("the way back is done", gone)?;
+        match self.before.clone() {
+            Some(before) => {
+                self.built = before;
+                self.until("the release before runs again", |status| status.trial.is_none() && self.runs_it(status))?;
+                // Its state was written by the one under test; the probes say whether it can be read.
+                self.probes_pass().context("the release before, after the way back")?;
+            }
+            None => {
+                let gone =
+                    |status: &Status| status.trial.is_none() && status.services.iter().all(|service| !service.running);
+                self.until("the way back is done", gone)?;
+            }
+        }
         self.ask(&Command::OutcomeReported)?;
         Ok(())
     }
 
     fn commits(&mut self) -> Result<()> {
-        self.install()?;
         let status = self.status()?;
         let nonce = status.readiness.nonce.context("the guard gave no nonce for the receipt")?;
         let body = Receipt { device: DEVICE, rollout: self.rollout, release: self.built.digest, nonce };
@@ -405,7 +509,7 @@ impl<'a> TestBench<'a> {
     }
 }
 
-impl Drop for TestBench<'_> {
+impl Drop for TestBench {
     fn drop(&mut self) {
         // First in an orderly way, so that the release's processes end with it.
         if let Some(guard) = &self.guard
@@ -419,6 +523,13 @@ impl Drop for TestBench<'_> {
         }
         self.stop_guard();
     }
+}
+
+/// The library that moves a program's clock, where Debian and others have it.
+fn fake_clock() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path());
+    let places = folders.chain(["/usr/lib".into()]).map(|folder| folder.join("faketime/libfaketime.so.1"));
+    places.into_iter().find(|place| place.is_file())
 }
 
 fn kill(pid: u32) -> Result<()> {

@@ -131,8 +131,14 @@ impl Offline {
             Gated::OtherConsumer => Digest::of(b"another guard"),
             Gated::Passed | Gated::Foreign => self.consumer,
         };
-        let attestation =
-            GateAttestation { release, passed: true, consumers: vec![consumer], checks: Vec::new(), signers: 0 };
+        let attestation = GateAttestation {
+            release,
+            passed: true,
+            consumers: vec![consumer],
+            checks: Vec::new(),
+            waived: None,
+            signers: 0,
+        };
         let gate = Gate {
             result: "PASSED".into(),
             configuration: Vec::new(),
