@@ -39,7 +39,7 @@ pub struct Manifest {
 /// What has become of a pack.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fate {
-    #[error("not taken: {0}")]
+    #[error("{0}")]
     Refused(String),
     #[error("quarantined: {0}")]
     Quarantined(String),

@@ -4,6 +4,7 @@
 //! fleet's machines only, and kills the first machine that gets it; then software that Staffel did not bring stops five
 //! machines and is named, while a site can't be reached. What must stay out: anything a real fleet lacks.
 
+mod content;
 mod fleet;
 mod foreign;
 mod releases;
@@ -37,6 +38,9 @@ pub struct Args {
     /// How many acts: 2 are a good and a bad release, the third is software that Staffel did not bring.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=3))]
     pub acts: u8,
+    /// 19 July 2024 instead: a detection pack that the gate refuses, and what it does where two people waive the gate.
+    #[arg(long, conflicts_with_all = ["acts", "stay"])]
+    pub content: bool,
     /// Where to put it; a new folder for temporary files if not said.
     #[arg(long)]
     pub folder: Option<PathBuf>,
@@ -54,6 +58,15 @@ pub fn run(args: &Args, as_json: bool) -> Result<()> {
     let folder = args.folder.clone().unwrap_or_else(|| temporary.path().to_path_buf());
     let mut screen = Screen::new(as_json);
     let begun = Instant::now();
+    if args.content {
+        let summary = july(&folder, &mut screen)?;
+        return if as_json {
+            crate::output::json(&summary)
+        } else {
+            summary.print(begun.elapsed().as_secs());
+            Ok(())
+        };
+    }
     let profile = Profile::named(ProfileName::Demo);
     screen.say(&format!(
         "Staffel demo: 24 machines, each a real guard, agent and service. Times are compressed: cadence {} s, deadline \
@@ -99,6 +112,13 @@ pub fn run(args: &Args, as_json: bool) -> Result<()> {
         println!("Everything is kept in {}", temporary.keep().display());
     }
     Ok(())
+}
+
+fn july(folder: &std::path::Path, screen: &mut Screen) -> Result<summary::Content> {
+    screen.say("Staffel demo: 19 July 2024 at three lines. Each machine is a real guard, agent and sensor.");
+    show::lacking().iter().for_each(|line| screen.say(line));
+    let mut lab = Lab::new(folder, &Programs::beside_this()?, Options::default())?;
+    content::run(&mut lab, screen)
 }
 
 fn stopped(lab: &Lab, view: &RolloutView, expected: &str) -> anyhow::Error {

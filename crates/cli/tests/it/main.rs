@@ -9,6 +9,7 @@ mod evidence;
 mod fleet;
 mod foreign;
 mod gate;
+mod july;
 mod late;
 mod log;
 mod lying;

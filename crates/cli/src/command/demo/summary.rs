@@ -141,3 +141,55 @@ impl Foreign {
         println!("              case {case} stays open: nobody may close it without the machine's own proof");
     }
 }
+
+/// 19 July 2024.
+#[derive(Serialize)]
+pub struct Content {
+    pub machines: usize,
+    /// What the gate said to the pack.
+    pub refused: String,
+    /// The same pack, its gate waived.
+    pub waived: Waived,
+    /// One that an evaluator of that day dies of, its gate waived.
+    pub contained: Waived,
+    /// Milliseconds without an active evaluator, the longest of all sensors.
+    pub longest_gap_ms: f64,
+}
+
+/// A rollout without the gate.
+#[derive(Serialize)]
+pub struct Waived {
+    /// Machines that got a permit.
+    pub exposed: u64,
+    /// Machines whose sensor put the pack aside or did not take it.
+    pub touched: usize,
+    /// Until the rollout was halted.
+    pub seconds: u64,
+    /// What the log says of the first device.
+    pub why: String,
+}
+
+impl Content {
+    /// Prints it for people.
+    pub fn print(&self, seconds: u64) {
+        let (first, second, of) = (&self.waived, &self.contained, self.machines);
+        println!();
+        println!("19 July 2024, at three lines");
+        println!("  the gate    {}", self.refused);
+        println!(
+            "  the sensor  gate waived by two: {} of {of} exposed, halted after {} s",
+            first.exposed, first.seconds
+        );
+        println!("              {}", first.why);
+        println!(
+            "  the sandbox vulnerable evaluator: {} of {of} exposed, halted after {} s",
+            second.exposed, second.seconds
+        );
+        println!("              {}", second.why);
+        println!(
+            "              every sensor runs the pack before; the longest time without any evaluator was {:.1} ms",
+            self.longest_gap_ms
+        );
+        println!("  took        {seconds} s in all");
+    }
+}
