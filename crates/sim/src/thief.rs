@@ -143,6 +143,7 @@ fn refusals(
         passed: true,
         consumers: vec![Digest::default()],
         checks: Vec::new(),
+        waived: None,
         signers: 2,
     };
     let readiness =

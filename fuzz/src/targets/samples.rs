@@ -130,7 +130,14 @@ pub fn bundle() -> Bundle {
         passed_tests: vec!["start".into()],
         failed_tests: Vec::new(),
         header: Header { expires_ms: u64::MAX, ..Header::default() },
-        attestation: GateAttestation { release, passed: true, consumers, checks: vec!["start".into()], signers: 0 },
+        attestation: GateAttestation {
+            release,
+            passed: true,
+            consumers,
+            checks: vec!["start".into()],
+            waived: None,
+            signers: 0,
+        },
     };
     let policy = TenantPolicy { tenant: "clinic".into(), sequence: 4, policy: CustomerPolicy::default() };
     Bundle {
