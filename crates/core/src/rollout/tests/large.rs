@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    fleet::{Fleet, Joining},
+    fleet::Joining,
     ids::DeviceId,
     profile::ProfileName,
     rollout::{Event, HaltReason, HoldReason, Late, Status, WaitingOn},
@@ -12,11 +12,7 @@ use world::START_MS;
 const HOUR: u64 = 3_600_000;
 
 fn urgent(size: usize, strata: usize, seed: u64) -> World {
-    urgent_in(fleet_of(size, 20, 25, strata), seed)
-}
-
-fn urgent_in(fleet: Fleet, seed: u64) -> World {
-    let mut world = World::with_rollout(fleet, seed, ProfileName::Urgent);
+    let mut world = World::with_rollout(fleet_of(size, 20, 25, strata), seed, ProfileName::Urgent);
     world.thorough = 0.0;
     // A ceiling this low leaves a fleet of some thousands nothing to do in the first minutes.
     world.rollouts[0].authorisation.ceiling =
@@ -208,29 +204,6 @@ fn a_fenced_customer_does_not_hide_what_happens_to_the_others() {
     let wave = world.rollouts[0].slice.as_ref().map_or(0, |slice| slice.size);
     println!("fenced at {dark} dark; everybody harmed from then on: halted at {} more", world.bricked() - dark);
     assert!((world.bricked() - dark) as u64 <= wave, "within the wave that began it");
-}
-
-#[test]
-fn what_harms_everybody_is_halted_however_uneven_the_customers_are() {
-    for seed in 0..10 {
-        let mut fleet = fleet_of(2_000, 20, 25, 1);
-        // Two customers are left of twenty, one with three quarters of the devices.
-        for site in &mut fleet.sites {
-            site.tenant = u32::from(site.tenant >= 15);
-        }
-        fleet.tenants.truncate(2);
-        (fleet.tenants[0].devices, fleet.tenants[1].devices) = (1_500, 500);
-        let mut world = urgent_in(fleet, seed);
-        harmful(&mut world, 1.0);
-        for _ in 0..20 {
-            world.run_until(START_MS + 12 * HOUR, stopped);
-            world.by_hand(crate::rollout::ByHand::Resume { who: "ada".into() });
-        }
-        let status = &world.rollouts[0].status;
-        assert!(matches!(status, Status::Halted { reason: HaltReason::Evidence { .. }, .. }), "{seed}: {status:?}");
-        let fences = world.events().filter(|event| matches!(event, Event::Fenced { .. })).count();
-        assert!(fences <= 1 && world.bricked() <= 8, "seed {seed}: {fences} fenced, {} dark", world.bricked());
-    }
 }
 
 #[test]
