@@ -29,7 +29,7 @@ use std::{
 };
 
 /// What a laboratory's gate asks for.
-const GATE: &str = "checks = [\"contract\", \"consumers\", \"undo\", \"lifecycle\"]\n[lifecycle]\ndays = []\n";
+const GATE: &str = "checks = [\"contract\", \"consumers\", \"lifecycle\"]\n[lifecycle]\ndays = []\n";
 
 /// Nobody: what agents and services run as when the laboratory is run by root.
 const NOBODY: u32 = 65_534;
@@ -154,7 +154,7 @@ impl Lab {
             idle_cadence: options.idle_cadence,
             witness: Vec::new(),
         })?;
-        // No later clocks, no measuring: a laboratory's gate is passed a dozen times.
+        // No way back, no later clocks, no measuring: a laboratory's gate is passed a dozen times.
         write(&layout.root.join("gate.toml"), GATE.as_bytes())?;
         let mut lab = Lab {
             folder: folder.to_path_buf(),

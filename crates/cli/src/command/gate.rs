@@ -118,6 +118,8 @@ pub fn run(args: &Args, as_json: bool) -> Result<()> {
         content.run(&mut checks);
     }
     let newest = or_sibling(args.guard.as_deref(), "guard-ctl")?;
+    // Nothing else needs what ran before on the machine.
+    let before = before.filter(|_| settings.has(Named::Undo) || settings.has(Named::Budget));
     let mut guards = Vec::new();
     for (at, guard) in std::iter::once(&newest).chain(&settings.consumers.guards).enumerate() {
         // What has failed already need not be tried on a machine.

@@ -44,6 +44,8 @@ pub struct TestBench {
     built: Built,
     label: String,
     costs: Costs,
+    /// Why there is nothing to go back to, if there should be something.
+    lost: Option<String>,
     guard_program: PathBuf,
     folder: tempfile::TempDir,
     key: SigningKey,
@@ -126,6 +128,7 @@ impl TestBench {
             built: offered.clone(),
             label: if at == 0 { "guard-ctl".into() } else { format!("guard-ctl (N-{at})") },
             costs: Costs::default(),
+            lost: None,
             guard_program: guard_program.to_path_buf(),
             folder,
             key,
@@ -154,7 +157,11 @@ impl TestBench {
         type Step = fn(&mut TestBench, Duration) -> Result<()>;
         let on = format!("on {}", self.label);
         let mut plain = |bench: &mut TestBench, check: Named, part: &str, step: Step| {
-            checks.run(check, format!("{part} {on}"), || step(bench, soak).map(|()| Said::default()))
+            checks.run(check, format!("{part} {on}"), || {
+                step(bench, soak)?;
+                let left_out = bench.lost.clone().filter(|_| check == Named::Undo);
+                Ok(Said { left_out, ..Said::default() })
+            })
         };
         // The others need what runs after these, so they run in any case.
         plain(self, Named::Consumers, "starts as on a device", |bench, _| bench.starts());
@@ -241,11 +248,23 @@ impl TestBench {
     fn starts(&mut self) -> Result<()> {
         self.start_guard()?;
         if let Some(before) = self.before.clone() {
-            let cost = self.install(before).context("the release before does not start")?;
-            self.costs.before = Some(cost);
-            self.commits().context("the release before")?;
+            match self.install(before).and_then(|cost| self.commits().map(|()| cost)) {
+                Ok(cost) => self.costs.before = Some(cost),
+                Err(error) => self.do_without(&error)?,
+            }
         }
         self.install_offered()
+    }
+
+    /// A release that mends one that no longer starts must not fail for that.
+    fn do_without(&mut self, error: &anyhow::Error) -> Result<()> {
+        self.before = None;
+        self.lost = Some(format!("the release before does not run here: {error:#}"));
+        // It may have gone back by itself; then there is nothing to end.
+        let _ = self.ask(&Command::Abort { why: "the gate goes on without it".into() });
+        self.until("the release before is gone", |status| status.trial.is_none())?;
+        let _ = self.ask(&Command::OutcomeReported);
+        Ok(())
     }
 
     fn install_offered(&mut self) -> Result<()> {
