@@ -78,7 +78,7 @@ fn seeded_components() {
     release(&world, "till", 2, &other, &CHECK.replace("^state$", "^other$"));
     let (passed, report) = gate(&world, "till", 2);
     assert!(!passed && report.starts_with("FAILED  undo") && report.contains("after the way back"), "{report}");
-    let large = GOOD.replacen('\n', "\nlarge=$(head -c 90000000 /dev/zero | tr '\\0' x)\n", 1);
+    let large = GOOD.replacen('\n', "\nrm -f \"$1/beat\"\nlarge=$(head -c 90000000 /dev/zero | tr '\\0' x)\n", 1);
     release(&world, "till", 3, &large, CHECK);
     let (passed, report) = gate(&world, "till", 3);
     assert!(!passed && report.starts_with("FAILED  budget") && report.contains("KiB of memory"), "{report}");
