@@ -12,7 +12,10 @@ fn main() {
         partition::{Images, Partition},
         volume::{Folder, Volume as _},
     };
-    use std::{process::Command, time::Duration};
+    use std::{
+        process::Command,
+        time::{Duration, SystemTime},
+    };
 
     let attach = |kind: &str, source: &str, place: &str| {
         let _ = std::fs::create_dir_all(place);
@@ -26,10 +29,11 @@ fn main() {
     let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let running = command_line::running(&line);
     println!("LAB: user space {running:?}");
+    let panic = || {
+        let _ = std::fs::write("/proc/sysrq-trigger", "c");
+    };
     match value(&line, "lab=") {
-        Some("panic") => {
-            let _ = std::fs::write("/proc/sysrq-trigger", "c");
-        }
+        Some("panic") => panic(),
         // The kernel panics when its first process ends.
         Some("exit") => return,
         Some("hang") => loop {
@@ -38,8 +42,24 @@ fn main() {
         _ => {}
     }
     attach("vfat", "/dev/vda", "/partition");
-    let verdict = Command::new("/staffel/guard-commit").args(["--system-partition", "/partition"]).output();
-    let restart = match verdict {
+    let mut partition = Folder::new("/partition");
+    let read = |name: &str| partition.read(name, 1 << 28).ok().flatten();
+    // Content and modules come from the entry's generation; a machine has them on its own disk.
+    if let Some(generation) = value(&line, "staffel.generation=") {
+        let bad_from =
+            read(&format!("lab/{generation}/panics-from")).map(|bytes| String::from_utf8_lossy(&bytes).parse());
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+        println!("LAB: content of generation {generation}, read at {now}");
+        if matches!(bad_from, Some(Ok(from)) if now >= from) {
+            panic();
+        }
+        if let Ok(driver) = std::fs::File::open(format!("/partition/lab/{generation}/driver.ko")) {
+            println!("LAB: driver of generation {generation}");
+            println!("LAB: it is loaded: {:?}", rustix::system::finit_module(driver, c"", 0));
+        }
+    }
+    println!("LAB: up {running:?}");
+    let commit = |words: &[&str]| match Command::new("/staffel/guard-commit").args(words).output() {
         Ok(output) => {
             print!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
             output.status.code() == Some(1)
@@ -49,9 +69,11 @@ fn main() {
             false
         }
     };
+    let mut restart = commit(&["--system-partition", "/partition"]);
+    if value(&line, "lab=") == Some("stable") {
+        restart |= commit(&["--system-partition", "/partition", "--stable"]);
+    }
     // What a test wants to be armed lies there; it is armed by the same code as on a machine.
-    let mut partition = Folder::new("/partition");
-    let read = |name: &str| partition.read(name, 1 << 28).ok().flatten();
     if let (Some(kernel), Some(initrd), Some(options)) = (read("arm/kernel"), read("arm/initrd"), read("arm/options")) {
         let options = String::from_utf8_lossy(&options).into_owned();
         let armed = Partition::open(partition.clone())

@@ -286,14 +286,15 @@ pub fn check(disk: &Disk) {
     let word = |at: usize| u64::from(u16::from_le_bytes([boot[at], boot[at + 1]]));
     let long = |at: usize| u64::from(u32::from_le_bytes([boot[at], boot[at + 1], boot[at + 2], boot[at + 3]]));
     let (table, size, root) = (word(14), long(36), long(44) as u32);
-    let data = table + 2 * size;
-    let mut fat = Fat { disk, table, size, data };
+    let (data, cluster) = (table + 2 * size, u64::from(boot[13]));
+    let clusters = ((long(32) - data) / cluster) as u32;
+    let mut fat = Fat { disk, table, size, clusters };
     let mut used = std::collections::BTreeSet::new();
     let mut folders = vec![root];
     used.extend(fat.chain(root));
     while let Some(folder) = folders.pop() {
-        for cluster in fat.chain(folder) {
-            let at = data + u64::from(cluster) - 2;
+        let first = fat.chain(folder).into_iter().map(|number| data + (u64::from(number) - 2) * cluster);
+        for at in first.flat_map(|first| first..first + cluster) {
             let mut sector = disk.sector(at);
             for entry in sector.chunks_exact_mut(32) {
                 let free = entry[0] == 0 || entry[0] == 0xe5;
@@ -304,7 +305,7 @@ pub fn check(disk: &Disk) {
                 let length = u32::from_le_bytes([entry[28], entry[29], entry[30], entry[31]]) as usize;
                 let is_folder = entry[11] & 0x10 != 0;
                 let chain = fat.chain(first);
-                let whole = !chain.is_empty() && (is_folder || chain.len() * SECTOR >= length);
+                let whole = !chain.is_empty() && (is_folder || chain.len() * cluster as usize * SECTOR >= length);
                 if first != 0 && whole && chain.iter().all(|cluster| !used.contains(cluster)) {
                     used.extend(chain);
                     if is_folder {
@@ -326,7 +327,7 @@ struct Fat<'a> {
     disk: &'a Disk,
     table: u64,
     size: u64,
-    data: u64,
+    clusters: u32,
 }
 
 impl Fat<'_> {
@@ -338,10 +339,10 @@ impl Fat<'_> {
 
     /// The clusters from this one on; none if the chain is broken.
     fn chain(&self, first: u32) -> Vec<u32> {
-        let most = (u64::from(SECTORS) - self.data + 2) as u32;
         let (mut chain, mut at) = (Vec::new(), first);
         while at < 0x0fff_fff8 {
-            if at < 2 || at >= most || chain.contains(&at) {
+            // One that is longer than the disk goes round in a circle.
+            if at < 2 || at >= self.clusters + 2 || chain.len() > self.clusters as usize {
                 return Vec::new();
             }
             chain.push(at);

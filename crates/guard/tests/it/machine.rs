@@ -12,6 +12,7 @@ use staffel_guard::{
     partition::{self, Partition},
     volume::Volume as _,
 };
+use std::sync::Arc;
 
 /// Starts after which a machine that was never up is called dead.
 const STARTS: u32 = 16;
@@ -21,7 +22,7 @@ pub const LOADER: &str = "EFI/BOOT/BOOTX64.EFI";
 pub const LOADER_IMAGE: &[u8] = b"loader";
 pub const SAFE_IMAGE: &[u8] = b"safe system";
 /// How long the longest of our files is, bytes.
-const MOST: u64 = 1 << 16;
+const MOST: u64 = 1 << 26;
 
 /// A machine's memory beside its disk.
 pub struct Machine {
@@ -34,9 +35,26 @@ pub struct Machine {
     crashes: u8,
     /// What was started, and what became of it, for a person.
     pub story: Vec<String>,
-    /// True where user space is never reached: the kernel's file begins so.
-    panics: &'static [u8],
+    /// What loader and safe system must be to start.
+    whole: Whole,
 }
+
+/// The bytes of loader and safe system.
+#[derive(Clone)]
+pub struct Whole {
+    pub loader: Arc<[u8]>,
+    pub safe: Arc<[u8]>,
+}
+
+impl Whole {
+    /// Those of the model.
+    pub fn model() -> Self {
+        Whole { loader: LOADER_IMAGE.into(), safe: SAFE_IMAGE.into() }
+    }
+}
+
+/// User space is never reached: its options say so.
+pub const PANICS: &str = "lab=panic";
 
 /// Where a machine came up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,23 +65,15 @@ pub struct Up {
 }
 
 impl Machine {
-    /// Kernels that begin with `panics` panic.
-    pub fn new(disk: Disk, panics: &'static [u8]) -> Self {
-        Machine {
-            disk,
-            counts: Counts::default(),
-            one_shot: None,
-            counted: None,
-            crashes: 0,
-            story: Vec::new(),
-            panics,
-        }
+    /// A machine that was never started.
+    pub fn new(disk: Disk, whole: Whole) -> Self {
+        Machine { disk, counts: Counts::default(), one_shot: None, counted: None, crashes: 0, story: Vec::new(), whole }
     }
 
     /// Starts it until user space is reached; none if that never happens.
     pub fn up(&mut self) -> Option<Up> {
         for starts in 1..=STARTS {
-            let Some((line, kernel)) = self.firmware() else {
+            let Some(line) = self.firmware() else {
                 self.story.push("the firmware finds nothing".into());
                 return None;
             };
@@ -74,7 +84,7 @@ impl Machine {
             let go = self.guard_init(running);
             self.story.push(format!("{running:?}: {go:?}"));
             if go == Go::Continue {
-                if !kernel.starts_with(self.panics) {
+                if !line.contains(PANICS) {
                     return Some(Up { running, starts });
                 }
                 self.crashes += 1;
@@ -83,16 +93,20 @@ impl Machine {
         None
     }
 
-    /// The firmware: the loader, and if that gives up the safe system. The command line and the kernel that runs.
-    fn firmware(&mut self) -> Option<(String, Vec<u8>)> {
-        if self.file(LOADER).as_deref() == Some(LOADER_IMAGE)
+    /// The firmware: the loader, and if that gives up the safe system. The command line of what runs.
+    fn firmware(&mut self) -> Option<String> {
+        if self.file(LOADER).as_deref() == Some(&*self.whole.loader)
             && let Some(started) = self.loader()
         {
             return Some(started);
         }
         self.one_shot = None;
+        self.safe()
+    }
+
+    fn safe(&mut self) -> Option<String> {
         let safe = self.file(entries::SAFE_IMAGE)?;
-        (safe == SAFE_IMAGE).then(|| (command_line::SAFE.to_string(), safe))
+        (*safe == *self.whole.safe).then(|| command_line::SAFE.to_string())
     }
 
     /// A file that the firmware starts. That it can't be read must not be the guard's doing.
@@ -106,7 +120,7 @@ impl Machine {
         }
     }
 
-    fn loader(&mut self) -> Option<(String, Vec<u8>)> {
+    fn loader(&mut self) -> Option<String> {
         let mut found: Vec<(Name, String, String)> = Vec::new();
         for name in self.disk.names(ENTRIES).ok()? {
             let text = self.disk.read(&format!("{ENTRIES}/{name}"), MOST).ok().flatten();
@@ -122,8 +136,7 @@ impl Machine {
             None => found.first(),
         };
         let Some((name, file, text)) = chosen else {
-            let safe = self.file(entries::SAFE_IMAGE)?;
-            return (safe == SAFE_IMAGE).then(|| (command_line::SAFE.to_string(), safe));
+            return self.safe();
         };
         if let Some(left) = name.left {
             // The loader's variable stays as it is if a later entry is not counted.
@@ -140,9 +153,9 @@ impl Machine {
             let digest = path.rsplit_once('/')?.1.split_once('.')?.0;
             (Digest::of(&bytes).to_string() == digest).then_some(bytes)
         };
-        let kernel = image(value("linux"))?;
+        image(value("linux"))?;
         image(value("initrd"))?;
-        Some((value("options")?.to_string(), kernel))
+        Some(value("options")?.to_string())
     }
 
     fn guard_init(&mut self, running: Running) -> Go {

@@ -1,7 +1,10 @@
 //! A virtual machine: its disk and firmware variables as files, one QEMU at a time. What must stay out: what is tried.
 
 use super::parts::{CODE, Parts};
-use crate::disk::{Disk, SECTOR};
+use crate::{
+    disk::{Disk, SECTOR},
+    machine::LOADER,
+};
 use staffel_guard::{
     partition::{Images, Partition, load},
     volume::Volume as _,
@@ -27,6 +30,8 @@ pub struct Machine {
     disk: Disk,
     /// The file holds what `disk` holds.
     written: bool,
+    /// What its clock says when it is switched on, as QEMU wants it; today's if there is none.
+    pub clock: Option<&'static str>,
 }
 
 /// What a machine said from its start until it was off.
@@ -45,20 +50,37 @@ impl Drop for Running {
     }
 }
 
+/// A disk with loader, safe system and a healthy system as last-known-good.
+pub fn set_up(parts: &Parts) -> Disk {
+    let mut disk = Disk::large();
+    disk.make_folder("EFI/BOOT").expect("a folder");
+    disk.create(LOADER, &parts.loader).expect("the loader is written");
+    disk.make_folder("loader").expect("a folder");
+    disk.create("loader/loader.conf", b"timeout 0\n").expect("the loader is configured");
+    let options = format!("{OPTIONS} lab=works");
+    let images = Images { kernel: &parts.kernel, initrd: &parts.initrd, options: &options };
+    Partition::set_up(disk.clone(), images, &parts.safe).expect("the guard is set up");
+    disk
+}
+
 impl Machine {
     /// A machine that starts with a healthy system.
     pub fn new(parts: &Parts) -> Self {
-        let mut disk = Disk::large();
-        disk.make_folder("EFI/BOOT").expect("a folder");
-        disk.create("EFI/BOOT/BOOTX64.EFI", &parts.loader).expect("the loader is written");
-        disk.make_folder("loader").expect("a folder");
-        disk.create("loader/loader.conf", b"timeout 0\n").expect("the loader is configured");
-        let options = format!("{OPTIONS} lab=works");
-        let images = Images { kernel: &parts.kernel, initrd: &parts.initrd, options: &options };
-        Partition::set_up(disk.clone(), images, &parts.safe).expect("the guard is set up");
+        Machine::with(parts, set_up(parts))
+    }
+
+    /// A machine with this disk.
+    pub fn with(parts: &Parts, disk: Disk) -> Self {
         let place = tempfile::tempdir().expect("a folder");
         std::fs::write(place.path().join("variables"), &parts.variables).expect("the variables are written");
-        Machine { place, disk, written: false }
+        Machine { place, disk, written: false, clock: None }
+    }
+
+    /// Puts a file into a generation, which an entry names as `staffel.generation=`.
+    pub fn content(&mut self, generation: u64, name: &str, bytes: &[u8]) {
+        self.written = false;
+        self.disk.make_folder(&format!("lab/{generation}")).expect("a folder");
+        self.disk.create(&format!("lab/{generation}/{name}"), bytes).expect("the content is written");
     }
 
     /// Puts a change on trial.
@@ -113,6 +135,9 @@ impl Machine {
             .args(["-nodefaults", "-nographic", "-serial", "stdio"])
             .args(["-drive", &format!("if=pflash,format=raw,readonly=on,file={CODE}"), "-drive", &variables])
             .args(["-drive", &disk, "-device", "virtio-blk-pci,drive=d0"]);
+        if let Some(clock) = self.clock {
+            command.args(["-rtc", &format!("base={clock}")]);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut running = Running(command.spawn().expect("QEMU runs"));
         let mut output = running.0.stdout.take().expect("its output is a pipe");

@@ -5,13 +5,15 @@ use std::{
     process::Command,
 };
 
-const LOADER: &str = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi";
+/// The loader.
+pub const LOADER: &str = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi";
 const STUB: &str = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
-const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/// The firmware's variables before anything was written.
+pub const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 /// The firmware's code.
 pub const CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 /// Kernel modules that the guard needs, in the order in which they can be loaded.
-const MODULES: [&str; 14] = [
+pub const MODULES: [&str; 14] = [
     "drivers/virtio/virtio_ring",
     "drivers/virtio/virtio",
     "drivers/virtio/virtio_pci_modern_dev",
@@ -35,6 +37,8 @@ pub struct Parts {
     pub initrd: Vec<u8>,
     pub safe: Vec<u8>,
     pub variables: Vec<u8>,
+    /// A kernel module that panics as soon as it is loaded.
+    pub bad_module: Vec<u8>,
 }
 
 /// The target folder of this build.
@@ -62,14 +66,15 @@ pub fn missing() -> Option<String> {
     files.find(|file| !file.is_file()).map(|file| file.display().to_string())
 }
 
-fn read(path: impl AsRef<Path>) -> Vec<u8> {
+pub fn read(path: impl AsRef<Path>) -> Vec<u8> {
     std::fs::read(path.as_ref()).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
 }
 
-fn stripped(name: &str, place: &Path) -> Vec<u8> {
-    let to = place.join(name.replace('/', "-"));
-    let status = Command::new("objcopy").arg("--strip-all").arg(guest(name)).arg(&to).status();
-    assert!(status.expect("objcopy runs").success(), "{name} is not stripped");
+/// A program without what only a debugger needs.
+pub fn stripped(program: &Path, place: &Path) -> Vec<u8> {
+    let to = place.join(program.file_name().expect("a program has a name"));
+    let status = Command::new("objcopy").arg("--strip-all").arg(program).arg(&to).status();
+    assert!(status.expect("objcopy runs").success(), "{} is not stripped", program.display());
     read(to)
 }
 
@@ -79,9 +84,35 @@ impl Parts {
         let folder = target().join("firmware");
         let kernel = read(folder.join("vmlinuz"));
         let initrd = initrd(&folder, place);
-        let safe = safe(&kernel, &initrd, place);
-        Parts { loader: read(LOADER), kernel, initrd, safe, variables: variables(&read(VARIABLES)) }
+        let line = "console=ttyS0 loglevel=5 panic=1 oops=panic rdinit=/staffel/guard-init staffel.safe";
+        let safe = unified(&kernel, &initrd, line, place);
+        let bad_module = panicking_module(&folder);
+        Parts { loader: read(LOADER), kernel, initrd, safe, variables: variables(&read(VARIABLES)), bad_module }
     }
+}
+
+/// A good module with an instruction that no processor has at the beginning of `init_module` (ELF-64), and without its
+/// signature, because the kernel refuses one that does not fit and takes one that is missing.
+pub fn panicking_module(folder: &Path) -> Vec<u8> {
+    let mut module = read(folder.join("modules/drivers/net/dummy.ko"));
+    const SIGNED: &[u8] = b"~Module signature appended~\n";
+    if module.ends_with(SIGNED) {
+        module.truncate(module.len() - SIGNED.len());
+    }
+    let number = |at: usize, length: usize| {
+        module[at..at + length].iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte))
+    };
+    let (sections, size, count, names) = (number(0x28, 8), number(0x3a, 2), number(0x3c, 2), number(0x3e, 2));
+    let offset = |section: usize| number(sections + section * size + 0x18, 8);
+    let is_init = |section: &usize| {
+        let name = offset(names) + number(sections + section * size, 4);
+        module[name..].starts_with(b".init.text\0")
+    };
+    let begin = offset((0..count).find(is_init).expect("the module begins somewhere"));
+    // A call comes first, for the kernel's tracer, which takes it away.
+    assert_eq!(module[begin], 0xe8, "the module begins otherwise than expected");
+    module[begin + 5..begin + 7].copy_from_slice(&[0x0f, 0x0b]);
+    module
 }
 
 /// The initramfs: guard, the test's own system, modules.
@@ -90,24 +121,18 @@ fn initrd(folder: &Path, place: &Path) -> Vec<u8> {
     for name in ["dev", "proc", "sys", "staffel", "partition", "modules"] {
         archive.add(name, 0o40755, &[]);
     }
-    archive.add("staffel/guard-init", 0o100755, &stripped("guard-init", place));
-    archive.add("staffel/guard-commit", 0o100755, &stripped("guard-commit", place));
-    archive.add("init", 0o100755, &stripped("examples/lab-init", place));
-    let mut list = String::new();
-    for module in MODULES {
-        let name = module.rsplit('/').next().expect("a name");
-        archive.add(&format!("modules/{name}.ko"), 0o100644, &read(folder.join(format!("modules/{module}.ko"))));
-        list.push_str(&format!("/modules/{name}.ko\n"));
-    }
-    archive.add("staffel/modules", 0o100644, list.as_bytes());
+    archive.add("staffel/guard-init", 0o100755, &stripped(&guest("guard-init"), place));
+    archive.add("staffel/guard-commit", 0o100755, &stripped(&guest("guard-commit"), place));
+    archive.add("init", 0o100755, &stripped(&guest("examples/lab-init"), place));
+    archive.add_modules(folder, &MODULES);
     archive.end()
 }
 
 /// A unified kernel image: the loader's stub with the kernel, its initramfs and its command line as sections.
-fn safe(kernel: &[u8], initrd: &[u8], place: &Path) -> Vec<u8> {
+pub fn unified(kernel: &[u8], initrd: &[u8], line: &str, place: &Path) -> Vec<u8> {
     let sections: [(&str, &[u8], u64); 4] = [
         (".osrel", b"ID=staffel\nPRETTY_NAME=\"Staffel safe mode\"\nVERSION_ID=1\n", 0x20000),
-        (".cmdline", b"console=ttyS0 loglevel=5 panic=1 oops=panic rdinit=/staffel/guard-init staffel.safe", 0x30000),
+        (".cmdline", line.as_bytes(), 0x30000),
         (".linux", kernel, 0x200_0000),
         (".initrd", initrd, 0x400_0000),
     ];
@@ -126,10 +151,21 @@ fn safe(kernel: &[u8], initrd: &[u8], place: &Path) -> Vec<u8> {
 
 /// A cpio archive as the kernel unpacks it (`newc`).
 #[derive(Default)]
-struct Archive(Vec<u8>, u32);
+pub struct Archive(Vec<u8>, u32);
 
 impl Archive {
-    fn add(&mut self, name: &str, mode: u32, bytes: &[u8]) {
+    /// Kernel modules, in the order in which `guard-init` is to load them.
+    pub fn add_modules(&mut self, folder: &Path, modules: &[&str]) {
+        let mut list = String::new();
+        for module in modules {
+            let name = module.rsplit('/').next().expect("a name");
+            self.add(&format!("modules/{name}.ko"), 0o100644, &read(folder.join(format!("modules/{module}.ko"))));
+            list.push_str(&format!("/modules/{name}.ko\n"));
+        }
+        self.add("staffel/modules", 0o100644, list.as_bytes());
+    }
+
+    pub fn add(&mut self, name: &str, mode: u32, bytes: &[u8]) {
         self.1 += 1;
         let numbers = [self.1, mode, 0, 0, 1, 0, bytes.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
         self.0.extend_from_slice(b"070701");
@@ -145,7 +181,7 @@ impl Archive {
         self.0.resize(self.0.len().next_multiple_of(4), 0);
     }
 
-    fn end(mut self) -> Vec<u8> {
+    pub fn end(mut self) -> Vec<u8> {
         self.add("TRAILER!!!", 0, &[]);
         self.0
     }
@@ -153,7 +189,7 @@ impl Archive {
 
 /// Firmware variables with two boot entries: the loader, then the safe system, which the firmware starts by itself if the
 /// loader can't start anything (variable store as EDK II writes it, boot options after UEFI 3.1.3).
-fn variables(empty: &[u8]) -> Vec<u8> {
+pub fn variables(empty: &[u8]) -> Vec<u8> {
     /// Firmware volume header and variable store header.
     const BEGIN: usize = 0x64;
     assert!(empty[BEGIN..BEGIN + 1024].iter().all(|byte| *byte == 0xff), "the store is not empty");

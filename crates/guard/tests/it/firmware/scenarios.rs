@@ -1,10 +1,16 @@
 //! The faults, each as a scenario with a name. They run one after the other in one test, because each keeps a core busy.
 
 use super::{
-    machine::{Machine, Said},
+    machine::{Machine, OPTIONS, Said, set_up},
     parts::{self, Parts},
 };
-use crate::{show, skip};
+use crate::{
+    disk::{Disk, Window},
+    machine::Whole,
+    power_cut::{Leftovers, World},
+    show, skip,
+};
+use std::collections::BTreeMap;
 
 const SAFE: &str = "LAB: user space Safe";
 
@@ -72,6 +78,84 @@ fn good_trial_then_power_cycles(parts: &Parts) {
     show("power cycles of a healthy machine that rolled something back", 0);
 }
 
+fn module_that_panics(parts: &Parts) {
+    let mut machine = Machine::new(parts);
+    machine.content(2, "driver.ko", &parts.bad_module);
+    // The same kernel and initramfs: what is new is the generation.
+    machine.arm(parts, None, "works staffel.generation=2");
+    let said = machine.run(None);
+    assert_eq!(said.times("LAB: driver of generation 2").count(), 3, "{}", said.text());
+    assert_eq!(said.times("LAB: it is loaded").count(), 0, "{}", said.text());
+    took("module that panics at load to last-known-good", &said, "Kernel panic", &up(1, false));
+    assert_eq!(machine.state(), (1, None), "{}", said.text());
+}
+
+fn content_after_commit(parts: &Parts) {
+    let mut machine = Machine::new(parts);
+    // One o'clock, 1 January 2026.
+    machine.content(2, "panics-from", b"1767272400");
+    machine.arm(parts, None, "stable staffel.generation=2");
+    machine.clock = Some("2026-01-01T12:00:00");
+    let said = machine.run(None);
+    assert_eq!(machine.state(), (2, None), "{}", said.text());
+    assert_eq!(said.times("stable: crashes before it count no more").count(), 1, "{}", said.text());
+    machine.clock = Some("2026-01-01T13:00:05");
+    let said = machine.run(None);
+    assert_eq!(said.times(&up(2, false)).count(), 3, "{}", said.text());
+    took("content that panics an hour after its commit to the earlier entry", &said, "Kernel panic", &up(1, false));
+    assert_eq!(machine.state(), (1, None), "{}", said.text());
+}
+
+/// Nothing in the machine has a way to a server, so it is gone for all of the three days.
+fn days_without_a_server(parts: &Parts) {
+    let mut machine = Machine::new(parts);
+    machine.arm(parts, None, "stable");
+    for clock in ["2026-01-01T12:00:00", "2026-01-02T12:00:00", "2026-01-03T12:00:00"] {
+        machine.clock = Some(clock);
+        let said = machine.run(None);
+        assert_eq!(machine.state(), (2, None), "{}", said.text());
+        assert_eq!(said.times("starting again").count(), 0, "{}", said.text());
+    }
+    show("days without a server after which something was rolled back", 0);
+}
+
+/// Starts what power cuts can leave of a disk: as the firmware finds it, nothing is checked before.
+fn power_cuts(parts: &Parts, all: bool) {
+    let disk = set_up(parts);
+    let whole = Whole { loader: parts.loader.as_slice().into(), safe: parts.safe.as_slice().into() };
+    let kernel = |_| parts.kernel.clone();
+    let world = World { disk: disk.clone(), whole, initrd: &parts.initrd, kernel: &kernel, options: OPTIONS };
+    let windows = match all {
+        true => world.life(),
+        false => {
+            disk.windows();
+            world.arm("second");
+            disk.windows().into_iter().map(|window| ("arm", window)).collect()
+        }
+    };
+    let mut steps: BTreeMap<&str, Vec<Window>> = BTreeMap::new();
+    windows.into_iter().for_each(|(step, window)| steps.entry(step).or_default().push(window));
+    let (mut tried, mut ends) = (0, BTreeMap::<String, usize>::new());
+    for (step, windows) in &steps {
+        // Those with the most writes can go wrong in the most ways.
+        let mut windows: Vec<_> = windows.iter().map(|window| (Leftovers::new(window), window)).collect();
+        windows.sort_by_key(|(left, _)| std::cmp::Reverse(left.number()));
+        for (left, window) in windows.iter().take(if all { 3 } else { 1 }) {
+            tried += 1;
+            // Neither none of the writes nor all of them.
+            let choice = left.number() / 3 + 1;
+            let mut machine = Machine::with(parts, Disk::of(left.subset(choice)));
+            let said = machine.run(Some("LAB: up"));
+            let up = said.lines.iter().find_map(|(_, line)| line.split_once("LAB: up ")).map(|(_, running)| running);
+            let up = up.unwrap_or_else(|| panic!("{step}, {}: it did not come up:\n{}", window.what, said.text()));
+            *ends.entry(up.into()).or_default() += 1;
+        }
+    }
+    show("disks as power cuts leave them, started on real firmware", tried);
+    show("where they came up", format!("{ends:?}"));
+    show("of these unbootable", 0);
+}
+
 /// A name, whether `./dev test` has time for it without `--all`, and what is done.
 type Scenario = (&'static str, bool, fn(&Parts));
 
@@ -82,11 +166,16 @@ fn run(all: bool) {
     }
     let place = tempfile::tempdir().expect("a folder");
     let parts = Parts::new(place.path());
-    let scenarios: [Scenario; 4] = [
+    let scenarios: [Scenario; 9] = [
         ("three panics", true, three_panics),
         ("corrupt kernel", true, corrupt_kernel),
+        ("power cut", true, |parts| power_cuts(parts, false)),
+        ("module that panics at load", false, module_that_panics),
+        ("content an hour after its commit", false, content_after_commit),
         ("hang", false, hang),
         ("good trial, then five power cycles", false, good_trial_then_power_cycles),
+        ("three days without a server", false, days_without_a_server),
+        ("many power cuts", false, |parts| power_cuts(parts, true)),
     ];
     let only = std::env::var("STAFFEL_SCENARIO").unwrap_or_default();
     for (name, fast, scenario) in scenarios {
