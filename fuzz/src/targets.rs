@@ -5,7 +5,11 @@ mod samples;
 
 use crate::Target;
 use samples::{DEVICE, NONCE, START, key, keyring};
-use staffel_boot::{codec, record::Record};
+use staffel_boot::{
+    codec,
+    record::Record,
+    socket::{Answerer, connection},
+};
 use staffel_core::{
     boot::firmware,
     conditions::{Identity, Memory, Readiness},
@@ -27,7 +31,13 @@ use staffel_trust::{
     },
     wire::{Board, Bye, CheckIn, CheckInReply, Enrol, Remedied},
 };
-use std::{cell::Cell, sync::Arc};
+use std::{
+    cell::Cell,
+    io::{Read as _, Write as _},
+    net::Shutdown,
+    os::unix::net::UnixStream,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// All of them.
 pub fn all() -> Vec<Target> {
@@ -37,6 +47,7 @@ pub fn all() -> Vec<Target> {
         boot_record(),
         firmware_record(),
         guard_command(),
+        guard_socket(),
         tuf(),
         tlog(),
         wire(),
@@ -86,6 +97,7 @@ fn bundle() -> Target {
             trial_running: false,
             preflight: Vec::new(),
             nonce: Some(NONCE.into()),
+            os_images: true,
         };
         let refusals = verified.refusals(&identity, &verifier.memory, &readiness, false);
         let payload = |envelope: &Option<Envelope>| envelope.as_ref().and_then(|envelope| envelope.payload().ok());
@@ -213,6 +225,46 @@ fn guard_command() -> Target {
         },
     };
     Target { name: "guard-command", seeds: samples::commands(), run: Box::new(run) }
+}
+
+/// The guard's socket itself: whatever comes, each line gets one answer, and only what is a command is carried out.
+fn guard_socket() -> Target {
+    /// What a local socket takes without anybody reading: bytes there, and as many answers back.
+    const MOST: (usize, usize) = (32 << 10, 200);
+    let run = |bytes: &[u8]| {
+        let bytes = &bytes[..bytes.len().min(MOST.0)];
+        let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').take(MOST.1).collect();
+        let bytes = lines.concat();
+        let (mut peer, ours) = UnixStream::pair().map_err(|error| error.to_string())?;
+        let done = Arc::new(Mutex::new(0usize));
+        let counted = Arc::clone(&done);
+        let answer: Answerer = Arc::new(move |_| {
+            *counted.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+            Reply::Done { why: "done".into() }
+        });
+        let sent = peer.write_all(&bytes).and_then(|()| peer.shutdown(Shutdown::Write));
+        sent.map_err(|error| error.to_string())?;
+        let served = connection(ours, &answer, &Mutex::new(()));
+        let mut said = String::new();
+        peer.read_to_string(&mut said).map_err(|error| error.to_string())?;
+        let replies: Result<Vec<Reply>, _> = said.lines().map(serde_json::from_str).collect();
+        let replies = replies.map_err(|error| format!("the guard answered nonsense: {error}"))?;
+        let commands =
+            lines.iter().filter(|line| line.ends_with(b"\n") && serde_json::from_slice::<Command>(line).is_ok());
+        let (commands, done) = (commands.count(), *done.lock().unwrap_or_else(PoisonError::into_inner));
+        if replies.len() != lines.len() || commands != done {
+            return Err(format!(
+                "{} lines, {} answers; {commands} commands, {done} carried out",
+                lines.len(),
+                replies.len()
+            ));
+        }
+        Ok(served.map_or_else(kind, |()| format!("{} commands of {} lines", done.min(3), lines.len().min(9))))
+    };
+    let mut seeds: Vec<Vec<u8>> = samples::commands();
+    seeds.iter_mut().for_each(|seed| seed.push(b'\n'));
+    seeds.push(seeds.concat());
+    Target { name: "guard-socket", seeds, run: Box::new(run) }
 }
 
 /// TUF metadata: one file of a good repository at a time is somebody else's. The first byte says which.

@@ -345,7 +345,13 @@ impl Judge {
             verified.now_ms,
         );
         // Preparing is itself the preflight, so readiness is not judged before it.
-        let ready = Readiness { has_last_known_good: true, trial_running: false, preflight: Vec::new(), nonce: None };
+        let ready = Readiness {
+            has_last_known_good: true,
+            trial_running: false,
+            preflight: Vec::new(),
+            nonce: None,
+            os_images: true,
+        };
         let (urgent, soak_ms) = match &verified.authorisation {
             // What two releasers signed, not what the server says.
             Presented::Verified(a) => (a.is_urgent(), Profile::named(a.profile).soak_ms),

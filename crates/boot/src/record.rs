@@ -4,7 +4,10 @@
 //! was true when nothing was on trial; it is what a machine wakes up with if both copies of the first are lost. What
 //! must stay out: acting on it.
 
-use crate::codec::{Outlives, RecordError, Records};
+use crate::{
+    codec::{Outlives, RecordError, Records},
+    engine::os::Armed,
+};
 use serde::{Deserialize, Serialize};
 use staffel_core::{
     boot::{Mode, State},
@@ -50,6 +53,9 @@ pub struct Record {
     /// How the latest remedies went, oldest first.
     #[serde(default)]
     pub remedies: Vec<RemedyOutcome>,
+    /// The operating system that was armed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os: Option<Armed>,
     /// What a later version wrote and this one does not know.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, serde_json::Value>,

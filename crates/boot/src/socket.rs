@@ -89,7 +89,12 @@ fn send(mut stream: &Stream, reply: &Reply) -> io::Result<()> {
     stream.write_all(&line)
 }
 
-fn connection(stream: Stream, answer: &Answerer, large: &Mutex<()>) -> io::Result<()> {
+/// Serves one connection until its peer closes it: one line in, one line out. `large` is held while a long line comes.
+///
+/// # Errors
+///
+/// The connection broke, or a line was too long, too slow or had no end; its peer was told, if it still listens.
+pub fn connection(stream: Stream, answer: &Answerer, large: &Mutex<()>) -> io::Result<()> {
     stream.set_write_timeout(Some(Duration::from_secs(10)))?;
     let mut reader = BufReader::new(stream.try_clone()?);
     loop {

@@ -18,6 +18,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     let mut config = Config::new();
     // Without the map from code to source: nobody reads a backtrace on a device.
     config.consume_fuel(true).epoch_interruption(true).generate_address_map(false);
+    // Named, so that no feature of this machine's processor gets in: devices are older, and would refuse the code.
+    config.target(&format!("{}-unknown-linux-gnu", env::consts::ARCH))?;
     let engine = Engine::new(&config)?;
     let files: Vec<String> = env::args().skip(1).collect();
     if files.is_empty() || !files.len().is_multiple_of(2) {

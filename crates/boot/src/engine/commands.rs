@@ -128,6 +128,9 @@ impl Guard {
         if receipt.rollout != trial.rollout {
             return failed("the receipt is for another rollout".into());
         }
+        if let Some(why) = self.os_unproven() {
+            return failed(why);
+        }
         done(self.handle(Event::Confirm { release: receipt.release }))
     }
 

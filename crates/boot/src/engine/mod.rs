@@ -4,8 +4,10 @@
 //! know to the one thread over a channel. Start-up takes the same way as everything else (`Event::Started`), so
 //! recovery is the normal path. What must stay out: deciding (`staffel_core::boot`), verifying (`staffel_statement`).
 
+mod below;
 mod commands;
 mod decide;
+pub mod os;
 mod prepare;
 mod remedies;
 mod report;
@@ -58,6 +60,10 @@ pub struct Options {
     pub host_root: PathBuf,
     /// Where remedies may take foreign files away.
     pub quarantine_roots: Vec<PathBuf>,
+    /// The system partition, where the guard below the system is set up (`staffel_guard`).
+    pub system_partition: Option<PathBuf>,
+    /// Where the running kernel's command line stands.
+    pub command_line_file: PathBuf,
 }
 
 impl Options {
@@ -73,6 +79,8 @@ impl Options {
             stable_after_ms: 600_000,
             host_root: "/".into(),
             quarantine_roots: Vec::new(),
+            system_partition: None,
+            command_line_file: "/proc/cmdline".into(),
         }
     }
 }
@@ -92,6 +100,15 @@ pub enum ServeError {
     Random(getrandom::Error),
 }
 
+/// Why a guard ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was told to.
+    Stopped,
+    /// The machine has to be started again.
+    StartAgain,
+}
+
 /// What reaches the one thread.
 enum Input {
     Ask(Ask, mpsc::SyncSender<Answer>),
@@ -109,6 +126,8 @@ struct Processes {
 const PROCESSES: &str = "processes";
 /// How long a stop signal may go unnoticed.
 const LONGEST_SLEEP_MS: u64 = 200;
+/// What was answered leaves this machine before it is started again, milliseconds.
+const LAST_WORDS_MS: u64 = 500;
 
 /// The guard's one thread.
 pub(crate) struct Guard {
@@ -139,12 +158,16 @@ pub(crate) struct Guard {
     trial_until_ms: Option<u64>,
     stable_at_ms: Option<u64>,
     collect_due: bool,
+    /// The system partition, if the machine runs its safe system.
+    safe_system: Option<PathBuf>,
+    /// When this guard ends so that the machine is started again, milliseconds on the boot-time clock.
+    start_again_ms: Option<u64>,
     /// Held by whoever builds a slot; nothing is deleted meanwhile.
     building: Arc<Mutex<()>>,
 }
 
-/// Runs a guard until a stop signal comes.
-pub fn serve(mut options: Options) -> Result<(), ServeError> {
+/// Runs a guard until a stop signal comes, or the machine has to be started again.
+pub fn serve(mut options: Options) -> Result<End, ServeError> {
     let stop = platform::stop_flag();
     let pins = install::load(&Layout::new(&options.root))?;
     options.root = options.root.canonicalize().doing("find", &options.root)?;
@@ -173,7 +196,7 @@ pub fn serve(mut options: Options) -> Result<(), ServeError> {
         .spawn(move || socket::serve(listener, Arc::new(answer)))
         .doing("start a thread for", &guard.layout.socket())?;
 
-    while !stop.load(Ordering::SeqCst) {
+    while !stop.load(Ordering::SeqCst) && guard.start_again_ms.is_none_or(|at| platform::boot_time_ms() < at) {
         match received.recv_timeout(guard.sleep()) {
             Ok(Input::Ask(ask, reply)) => {
                 // A peer that went away does not get its answer; what it asked for is done all the same.
@@ -185,7 +208,7 @@ pub fn serve(mut options: Options) -> Result<(), ServeError> {
         guard.do_what_is_due();
     }
     guard.stop();
-    Ok(())
+    Ok(if guard.start_again_ms.is_some() { End::StartAgain } else { End::Stopped })
 }
 
 impl Guard {
@@ -204,6 +227,7 @@ impl Guard {
         let now = platform::boot_time_ms();
         let boot_id = platform::boot_id().unwrap_or_default();
         Ok(Guard {
+            safe_system: below::safe_system(&options),
             slots: Slots { layout: layout.clone() },
             processes: (Records::new(&layout.root), Processes { boot_id, marker, processes: Vec::new() }),
             options,
@@ -225,6 +249,7 @@ impl Guard {
             trial_until_ms: None,
             stable_at_ms: None,
             collect_due: true,
+            start_again_ms: None,
             building: Arc::new(Mutex::new(())),
         })
     }
@@ -238,9 +263,11 @@ impl Guard {
             Some(file) => std::fs::read_to_string(file).doing("read", file)?.trim().to_string(),
             None => platform::boot_id().doing("read the boot id of", "this machine".as_ref())?,
         };
+        self.enter_safe_system();
         if let Err(error) = self.handle(Event::Started { boot_id }) {
             eprintln!("guard-ctl: {error}");
         }
+        self.leave_safe_system();
         if let Some(agent) = &self.options.agent {
             let launch = agent.launch(&self.layout.root, self.options.agent_user.filter(|_| platform::is_root()));
             for failed in self.supervisor.start_agent(launch, platform::boot_time_ms()) {
@@ -297,6 +324,11 @@ impl Guard {
         if name != AGENT {
             self.act(Event::ServiceDied { service: name.into(), how });
         }
+    }
+
+    /// Ends this guard soon, so that the machine is started again.
+    fn start_again(&mut self) {
+        self.start_again_ms.get_or_insert(platform::boot_time_ms().saturating_add(LAST_WORDS_MS));
     }
 
     /// How long nothing is due.

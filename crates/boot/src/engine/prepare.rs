@@ -91,14 +91,17 @@ impl Guard {
     pub(super) fn readiness(&self, release: Option<Digest>) -> Readiness {
         let boot = &self.record.boot;
         let bad = preflight::last_known_good(&self.slots, &boot.last_known_good, Depth::Sizes);
+        let safe_system =
+            self.safe_system.is_some().then(|| "the machine runs its safe system: repair it first".to_string());
         let nonce = match &boot.trial {
             Some(_) => self.record.trial_nonce.clone(),
             None => self.nonce_for(release),
         };
         Readiness {
+            os_images: self.options.system_partition.is_some(),
             has_last_known_good: bad.is_none(),
             trial_running: boot.trial.is_some(),
-            preflight: bad.into_iter().chain(self.unsaved.clone()).collect(),
+            preflight: bad.into_iter().chain(self.unsaved.clone()).chain(safe_system).collect(),
             nonce,
         }
     }

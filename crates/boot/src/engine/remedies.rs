@@ -37,7 +37,18 @@ impl Guard {
         // unrepaired: the worst is that the same remedy is taken once more after a restart.
         let begun = "it was begun, and the guard was stopped before it was over: look at the device";
         self.note_outcome(RemedyOutcome { sequence, done: false, why: begun.into() });
-        let reply = self.carry_out(remedy);
+        let (stay, leave) =
+            (matches!(remedy.action, Action::StaySafe { .. }), matches!(remedy.action, Action::LeaveSafe));
+        let mut reply = self.carry_out(remedy);
+        if let Reply::Done { why } = &mut reply
+            && !stay
+            && let Some(partition) = self.safe_system.clone()
+        {
+            match self.start_normally(&partition, leave) {
+                Ok(next) => why.push_str(&format!("; {next}")),
+                Err(error) => why.push_str(&format!("; the machine stays in its safe system: {error}")),
+            }
+        }
         let (done, why) = match &reply {
             Reply::Done { why } => (true, why.clone()),
             Reply::Failed { why } => (false, why.clone()),

@@ -29,7 +29,10 @@ impl Guard {
     }
 
     fn lacking(&self) -> Vec<String> {
-        let mut lacking = vec!["service form: a kernel or initramfs that does not start is not covered".to_string()];
+        let mut lacking = Vec::new();
+        if self.options.system_partition.is_none() {
+            lacking.push("service form: a kernel or initramfs that does not start is not covered".to_string());
+        }
         lacking.extend(platform::lacking());
         lacking.extend(self.damage.iter().map(|what| format!("damaged: {what}")));
         lacking.extend(self.unsaved.iter().map(|why| format!("the record can't be written: {why}")));

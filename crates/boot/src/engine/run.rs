@@ -1,6 +1,6 @@
 //! How the effects are done: run a generation, run nothing, delete what nobody names. Each may be repeated.
 
-use super::Guard;
+use super::{Guard, os::Os};
 use crate::{
     platform,
     slots::{Part, SlotError, state_folders},
@@ -15,6 +15,10 @@ impl Guard {
     /// Makes a generation the running one. What fails here becomes an event; a trial is given up for anything, a
     /// committed generation is only left if it can't be made whole.
     pub(super) fn run(&mut self, generation: &Generation) {
+        if self.safe_system.is_some() {
+            // What it needs of the machine is not there.
+            return eprintln!("guard-ctl: no service is run in the safe system");
+        }
         let mut wanted: Vec<(String, Digest)> =
             generation.releases.iter().map(|(name, id)| (name.clone(), *id)).collect();
         wanted.retain(|(name, _)| !self.record.disabled.contains_key(name));
@@ -30,6 +34,22 @@ impl Guard {
                 return self.pending.push_back(Event::Damaged { generation: generation.id, why: error.to_string() });
             }
         };
+        match self.os(generation, &parts) {
+            Ok(Os::Runs) => {}
+            Ok(Os::StartAgain) => {
+                eprintln!("guard-ctl: the machine is started again for its operating system");
+                return self.start_again();
+            }
+            Ok(Os::Left(why)) if self.record.boot.trial.is_some() => {
+                return self.pending.push_back(Event::Abort { why: format!("the operating system was left: {why}") });
+            }
+            Err(error) if self.record.boot.trial.is_some() => {
+                return self.pending.push_back(Event::Abort { why: error.to_string() });
+            }
+            // What is committed runs with whatever system there is: a machine without its services helps nobody.
+            Ok(Os::Left(why)) => eprintln!("guard-ctl: the operating system was left: {why}"),
+            Err(error) => eprintln!("guard-ctl: {error}"),
+        }
         self.supervisor.keep_only(&wanted);
         let user = self.options.service_user.filter(|_| platform::is_root());
         let moved = self.move_states(generation).and_then(|()| {

@@ -5,6 +5,8 @@ use rustix::{
     fs::{AtFlags, FlockOperation, Mode, OFlags},
     process::{Pid, Signal, WaitId, WaitIdOptions},
 };
+use staffel_core::boot::firmware::Counts;
+use staffel_guard::variables::Variables;
 use std::{
     fs::File,
     io::{self, PipeWriter},
@@ -34,6 +36,20 @@ pub fn boot_time_ms() -> u64 {
 /// The identity of this boot of the machine.
 pub fn boot_id() -> io::Result<String> {
     Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_string())
+}
+
+/// What the guard below the system has counted in the firmware's variables; nothing where there are none.
+pub fn crash_counts() -> Counts {
+    Variables::default().counts()
+}
+
+/// Writes what is to be counted from; writes nothing if that stands there already.
+pub fn set_crash_counts(counts: &Counts) -> Result<(), String> {
+    let variables = Variables::default();
+    match variables.counts() == *counts {
+        true => Ok(()),
+        false => variables.set_counts(counts).map_err(|error| error.to_string()),
+    }
 }
 
 /// True for the superuser.

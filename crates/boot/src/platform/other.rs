@@ -1,6 +1,7 @@
 //! Systems on which nothing is installed yet: the portable half compiles, and everything here says so when it is asked.
 
 use super::{Ending, FileFacts, Launch, Noted, User};
+use staffel_core::boot::firmware::Counts;
 use std::{
     convert::Infallible,
     fs::File,
@@ -9,6 +10,16 @@ use std::{
     sync::{OnceLock, atomic::AtomicBool},
     time::{Duration, Instant},
 };
+
+/// Nothing is counted here.
+pub fn crash_counts() -> Counts {
+    Counts::default()
+}
+
+/// Nothing can be counted here.
+pub fn set_crash_counts(_counts: &Counts) -> Result<(), String> {
+    unsupported().map_err(|error: io::Error| error.to_string())
+}
 
 fn unsupported<T>() -> io::Result<T> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "the guard does not do this on this operating system yet"))

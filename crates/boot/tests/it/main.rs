@@ -1,6 +1,7 @@
 //! The real `guard-ctl` program with real processes, signed statements and a folder of its own for each test.
 
 mod bad_changes;
+mod below;
 mod crash_loops;
 mod good_life;
 mod hostile;

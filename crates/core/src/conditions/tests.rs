@@ -92,6 +92,7 @@ fn good() -> World {
             trial_running: false,
             preflight: vec![],
             nonce: Some("aa".into()),
+            os_images: false,
         },
         permit: Presented::Verified(Permit {
             rollout: 7,
@@ -159,6 +160,11 @@ fn first_condition_the_release() {
     refused(|w| w.memory.floors.extend([("till".into(), 3)]), &[Refusal::BelowSecurityFloor { floor: 3 }]);
     refused(|w| w.memory.floors.extend([("till".into(), 2)]), &[]);
     refused(|w| of(&mut w.release).kind = Kind::Os, &[Refusal::KindNotHandled { kind: Kind::Os }]);
+    let handled = |w: &mut World| {
+        of(&mut w.release).kind = Kind::Os;
+        w.readiness.os_images = true;
+    };
+    refused(handled, &[]);
 }
 
 #[test]

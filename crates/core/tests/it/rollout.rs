@@ -104,8 +104,13 @@ fn device_says(fleet: &Fleet, rollout: &Rollout, device: DeviceIndex, arm: Arm, 
         issued_ms: now_ms,
         expires_ms: now_ms + 1_000,
     };
-    let readiness =
-        Readiness { has_last_known_good: true, trial_running: false, preflight: vec![], nonce: Some("aa".into()) };
+    let readiness = Readiness {
+        has_last_known_good: true,
+        trial_running: false,
+        preflight: vec![],
+        nonce: Some("aa".into()),
+        os_images: false,
+    };
     check(&Case {
         identity: &identity,
         memory: &Memory::default(),

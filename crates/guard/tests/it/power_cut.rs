@@ -192,11 +192,14 @@ fn live(contents: Contents, ends: &Ends) -> Result<(), String> {
     Err("it does not settle on last-known-good".into())
 }
 
-/// A life on this disk with a power cut everywhere: what is wrong with those states that are not well.
-fn cut_everywhere(disk: Disk) -> Vec<String> {
+/// What happens to a disk on which a guard was set up.
+fn life_on(disk: Disk) -> Vec<(&'static str, Window)> {
     let kernel = |name| format!("{name} kernel").into_bytes();
-    let world = World { disk, whole: Whole::model(), initrd: b"initramfs", kernel: &kernel, options: OPTIONS };
-    let windows = world.life();
+    World { disk, whole: Whole::model(), initrd: b"initramfs", kernel: &kernel, options: OPTIONS }.life()
+}
+
+/// A power cut everywhere: what is wrong with those states that are not well.
+fn cut_everywhere(windows: &[(&'static str, Window)]) -> Vec<String> {
     let (next, tried, ends) = (AtomicUsize::new(0), AtomicUsize::new(0), Ends::default());
     let failed: Mutex<Vec<String>> = Mutex::default();
     let by_name: Mutex<BTreeMap<&str, usize>> = Mutex::default();
@@ -243,7 +246,10 @@ const FIRST: Images<'_> = Images { kernel: b"first kernel", initrd: b"initramfs"
 fn no_power_cut_leaves_a_machine_that_does_not_start() {
     let disk = with_loader();
     Partition::set_up(disk.clone(), FIRST, SAFE_IMAGE).expect("the guard is set up");
-    let failed = cut_everywhere(disk);
+    none(&cut_everywhere(&life_on(disk)));
+}
+
+fn none(failed: &[String]) {
     let first: Vec<_> = failed.iter().take(10).collect();
     assert!(failed.is_empty(), "{} of them, the first: {first:#?}", failed.len());
 }
@@ -282,16 +288,26 @@ impl Volume for Small {
     }
 }
 
-/// Why set-up makes room: folders that grow while something is written can be torn.
+/// A folder that grows while something is written. The model's file system writes an entry of a folder field by field, and
+/// with a power cut between two fields a deleted entry comes back whose clusters the grown folder has by now; 62 such states
+/// ended in nothing that starts once the file system had been checked. An operating system writes sectors, so what follows one
+/// another in a sector is one write here.
 #[test]
-fn folders_that_grow() {
+fn folders_that_grow_are_no_trouble_where_sectors_are_written_whole() {
     if std::env::var_os("STAFFEL_ALL").is_none() {
         return;
     }
     let disk = with_loader();
     Partition::set_up(Small(disk.clone()), FIRST, SAFE_IMAGE).expect("the guard is set up");
-    let failed = cut_everywhere(disk);
-    for why in &failed {
-        eprintln!("{why}");
+    let mut windows = life_on(disk);
+    for (_, window) in &mut windows {
+        let writes = std::mem::take(&mut window.writes);
+        for (at, sector) in writes {
+            match window.writes.last_mut() {
+                Some(last) if last.0 == at => last.1 = sector,
+                _ => window.writes.push((at, sector)),
+            }
+        }
     }
+    none(&cut_everywhere(&windows));
 }

@@ -51,7 +51,13 @@ fn identity() -> Identity {
 }
 
 fn readiness() -> Readiness {
-    Readiness { has_last_known_good: true, trial_running: false, preflight: Vec::new(), nonce: Some(NONCE.into()) }
+    Readiness {
+        has_last_known_good: true,
+        trial_running: false,
+        preflight: Vec::new(),
+        nonce: Some(NONCE.into()),
+        os_images: false,
+    }
 }
 
 fn headed<T>(body: T, issued_ms: u64) -> Headed<T> {

@@ -129,6 +129,7 @@ impl FakeGuard {
                 trial_running: self.state.trial.is_some(),
                 preflight: Vec::new(),
                 nonce: self.nonce.clone(),
+                os_images: false,
             },
             "services": services.collect::<Vec<_>>(),
             "starts": 1,

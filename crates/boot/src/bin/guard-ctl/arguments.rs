@@ -21,6 +21,8 @@ guard-ctl serve --root DIR [options] [--agent PROGRAM ARGUMENT...]
     --stable-after-ms N       forget crashes of a committed generation after this long without one (600000)
     --host-root DIR           where the machine's own file system begins; remedies name files below it (/)
     --quarantine-root DIR     where remedies may take foreign files away; may be given more than once
+    --system-partition DIR    the system partition of the firmware, if the guard is set up there
+    --command-line-file FILE  where the running kernel's command line stands (/proc/cmdline)
 
 guard-ctl status --root DIR [--json]    what runs, what is on trial, what is lacking
 guard-ctl send --root DIR               send one JSON command from standard input, print the reply
@@ -41,7 +43,7 @@ guard-ctl firmware ACT --system-partition DIR [options]
 
 guard-ctl --help | --version
 
-Exit status: 0 done, 1 failed or refused, 2 wrong arguments.
+Exit status: 0 done, 1 failed or refused, 2 wrong arguments, 3 (`serve`) start the machine again.
 ";
 
 /// What is to be done.
@@ -116,6 +118,8 @@ impl<I: Iterator<Item = OsString>> Arguments<I> {
                 let root = self.value(option)?.into();
                 self.options.quarantine_roots.push(root);
             }
+            ("serve", "--system-partition") => self.options.system_partition = Some(self.value(option)?.into()),
+            ("serve", "--command-line-file") => self.options.command_line_file = self.value(option)?.into(),
             ("serve", "--agent") => {
                 let program = self.value(option)?.into();
                 self.options.agent = Some(AgentProgram { program, arguments: self.rest.by_ref().collect() });

@@ -10,6 +10,9 @@ use staffel_boot::{client, engine, install, layout::Layout};
 use staffel_statement::guard::{Command, Reply};
 use std::{io::Read as _, process::ExitCode};
 
+/// The machine has to be started again.
+const START_AGAIN: u8 = 3;
+
 fn main() -> ExitCode {
     let task = match Arguments::parse(std::env::args_os().skip(1)) {
         Ok(task) => task,
@@ -31,7 +34,10 @@ fn run(task: Task) -> Result<ExitCode, String> {
     match task {
         Task::Help => print!("{HELP}"),
         Task::Version => println!("guard-ctl {}", env!("CARGO_PKG_VERSION")),
-        Task::Serve(options) => engine::serve(*options).map_err(|error| error.to_string())?,
+        Task::Serve(options) => {
+            let end = engine::serve(*options).map_err(|error| error.to_string())?;
+            return Ok(if end == engine::End::StartAgain { ExitCode::from(START_AGAIN) } else { ExitCode::SUCCESS });
+        }
         Task::Init { root, keyring, installation } => {
             let layout = Layout::new(root);
             install::init(&layout, &keyring, &installation).map_err(|error| error.to_string())?;

@@ -108,15 +108,16 @@ fn content_after_commit(parts: &Parts) {
 
 /// Nothing in the machine has a way to a server, so it is gone for all of the three days.
 fn days_without_a_server(parts: &Parts) {
+    const DAYS: [&str; 3] = ["2026-01-01T12:00:00", "2026-01-02T12:00:00", "2026-01-03T12:00:00"];
     let mut machine = Machine::new(parts);
     machine.arm(parts, None, "stable");
-    for clock in ["2026-01-01T12:00:00", "2026-01-02T12:00:00", "2026-01-03T12:00:00"] {
+    for clock in DAYS {
         machine.clock = Some(clock);
         let said = machine.run(None);
         assert_eq!(machine.state(), (2, None), "{}", said.text());
         assert_eq!(said.times("starting again").count(), 0, "{}", said.text());
     }
-    show("days without a server after which something was rolled back", 0);
+    show("days without a server, each with a start and nothing rolled back", DAYS.len());
 }
 
 /// Starts what power cuts can leave of a disk: as the firmware finds it, nothing is checked before.
@@ -151,9 +152,8 @@ fn power_cuts(parts: &Parts, all: bool) {
             *ends.entry(up.into()).or_default() += 1;
         }
     }
-    show("disks as power cuts leave them, started on real firmware", tried);
+    show("disks as power cuts leave them, started on real firmware, all of them came up", tried);
     show("where they came up", format!("{ends:?}"));
-    show("of these unbootable", 0);
 }
 
 /// A name, whether `./dev test` has time for it without `--all`, and what is done.
