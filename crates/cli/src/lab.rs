@@ -288,6 +288,13 @@ impl Lab {
 
     /// The same, with other makers' software: `furnish` gets the folder where the machine's own file system begins.
     pub fn machine_with(&mut self, spec: Spec<'_>, furnish: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let folder = self.enrolled(spec, furnish)?;
+        self.machines.push(Machine { name: spec.name.into(), tenant: spec.tenant.into(), folder, power: None });
+        self.switch_on(self.machines.len() - 1)
+    }
+
+    /// Enrols a machine that runs elsewhere; answers its folder.
+    pub fn enrolled(&self, spec: Spec<'_>, furnish: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         // Numbered, because names repeat from site to site, and short, because the guard's socket lies below.
         let folder = self.folder.join("machines").join(format!("{}-{}", self.machines.len() + 1, spec.name));
         if guard_socket(&folder).as_os_str().len() > LONGEST_SOCKET {
@@ -327,9 +334,7 @@ impl Lab {
         if rustix::process::getuid().is_root() {
             hand_over(&agent_dir)?;
         }
-        self.machines.push(Machine { name: spec.name.into(), tenant: spec.tenant.into(), folder, power: None });
-        let last = self.machines.len() - 1;
-        self.switch_on(last)
+        Ok(folder)
     }
 
     /// Switches a machine on.

@@ -23,3 +23,4 @@ mod shipping;
 mod sim;
 mod trouble;
 mod tuf;
+mod workaround;
