@@ -146,8 +146,13 @@ fn refusals(
         waived: None,
         signers: 2,
     };
-    let readiness =
-        Readiness { has_last_known_good: true, trial_running: false, preflight: Vec::new(), nonce: Some(NONCE.into()) };
+    let readiness = Readiness {
+        has_last_known_good: true,
+        trial_running: false,
+        preflight: Vec::new(),
+        nonce: Some(NONCE.into()),
+        os_images: true,
+    };
     debug_assert_eq!(position, staffel_core::conditions::position(&identity, authorisation));
     let case = Case {
         identity: &identity,

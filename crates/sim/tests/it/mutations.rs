@@ -120,6 +120,10 @@ const MISTAKES: [Mistake; 6] = [
 
 #[test]
 fn deliberate_mistakes_in_core_are_found() {
+    // `./dev test --all`: building the copy takes minutes.
+    if std::env::var_os("STAFFEL_ALL").is_none() {
+        return;
+    }
     let begun = Instant::now();
     let program = build();
     println!("SHOW mutations: the patched copy was built in {:.0} s", begun.elapsed().as_secs_f64());
