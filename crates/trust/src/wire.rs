@@ -12,9 +12,14 @@
 //! | `GET /v1/policy` | device | DSSE envelope of its customer's policy, 404 if there is none |
 //! | `POST /v1/inventory` | device, when the answer to a check-in asks for it | [`Inventory`] |
 //! | `POST /v1/remedied` | device | [`Remedied`]: how remedies went that came with a check-in |
+//! | `POST /v1/detections` | device | [`Detections`] -> [`DetectionsNoted`]: what its sensor found |
 //! | `POST /v1/bye` | device | [`Bye`]: a clean shutdown, so that silence is no evidence |
 //! | `GET /repo/metadata/..`, `/repo/targets/..` | anybody | the TUF repository |
 //! | `GET /repo/blobs/{sha256}` | anybody | one file of a release, `Range` understood |
+
+mod detections;
+
+pub use detections::{Detections, DetectionsNoted, Finding, Found, SensorTrouble, Severity};
 
 use serde::{Deserialize, Serialize};
 use staffel_core::{
