@@ -121,6 +121,31 @@ fn july(folder: &std::path::Path, screen: &mut Screen) -> Result<summary::Conten
     content::run(&mut lab, screen)
 }
 
+/// Starts a rollout with the command that a person would type, and shows it until it is completed or halted.
+fn ended(lab: &Lab, screen: &mut Screen, start: &[&str]) -> Result<RolloutView> {
+    screen.run(lab, start, &start.join(" "))?;
+    let client = lab.client()?;
+    let id = client.rollouts()?.last().context("the rollout is not there")?.rollout;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let view = client.rollout(id)?;
+        screen.show(&client, &view)?;
+        if matches!(view.state.as_str(), "completed" | "halted") {
+            screen.settle();
+            return Ok(view);
+        }
+        if Instant::now() > until {
+            return Err(stopped(lab, &view, "the rollout should have come to an end"));
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+}
+
+/// How long a rollout that has ended took.
+fn seconds(view: &RolloutView) -> u64 {
+    (view.ended_ms.unwrap_or(view.started_ms) - view.started_ms).div_ceil(1_000)
+}
+
 fn stopped(lab: &Lab, view: &RolloutView, expected: &str) -> anyhow::Error {
     Failure::stopped(
         format!("{expected}, but it is {}: {}", view.state, view.why),

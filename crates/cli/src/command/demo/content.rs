@@ -2,7 +2,7 @@
 //! the one of that day, which takes inputs by their number. The gate refuses the pack; then two releasers waive the gate, and
 //! what happens stays on the first machines. Must stay out: anything that tells the product what is wrong.
 
-use super::{PATIENCE, show::Screen, stopped, summary::Content};
+use super::{PATIENCE, ended, seconds, show::Screen, stopped, summary::Content};
 use crate::{
     command::gate::sibling,
     lab::{Lab, Spec, release_folder},
@@ -15,10 +15,7 @@ use staffel_pack::{
     format::{Ask, FORMAT, Glob, Level, Piece, Rule, Scalar, Step, Test, Vector, Wild},
 };
 use staffel_server::api::RolloutView;
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::path::PathBuf;
 
 const MACHINES: usize = 4;
 /// K: at most this many exposed at a time.
@@ -115,24 +112,7 @@ fn release(lab: &Lab, screen: &mut Screen, version: u64, pack: &Pack) -> Result<
 
 /// Rolls out; answers how it ended.
 fn roll_out(lab: &Lab, screen: &mut Screen, name: &str, version: u64) -> Result<RolloutView> {
-    let version = version.to_string();
-    let start = ["rollout", "start", name, &version, "--profile", "demo", "--budget", BUDGET];
-    screen.run(lab, &start, &start.join(" "))?;
-    let client = lab.client()?;
-    let id = client.rollouts()?.last().context("the rollout is not there")?.rollout;
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let view = client.rollout(id)?;
-        screen.show(&client, &view)?;
-        if matches!(view.state.as_str(), "completed" | "halted") {
-            screen.settle();
-            return Ok(view);
-        }
-        if Instant::now() > until {
-            return Err(stopped(lab, &view, "the rollout should have come to an end"));
-        }
-        std::thread::sleep(Duration::from_millis(250));
-    }
+    ended(lab, screen, &["rollout", "start", name, &version.to_string(), "--profile", "demo", "--budget", BUDGET])
 }
 
 fn completed(lab: &Lab, screen: &mut Screen, name: &str, version: u64) -> Result<()> {
@@ -157,10 +137,9 @@ fn waived(lab: &Lab, screen: &mut Screen, version: u64, why: &str) -> Result<sup
         bail!("nobody was told {why:?}: {told}");
     };
     let touched = (0..lab.machines.len()).filter(|&at| aside(lab, at).contains(why)).count();
-    let seconds = (view.ended_ms.unwrap_or(view.started_ms) - view.started_ms).div_ceil(1_000);
     // Behind the path of the probe's program, which is long here.
     let why = evidence.rsplit_once("ended with status 3: ").map_or(evidence, |(_, why)| why).trim().into();
-    Ok(super::summary::Waived { exposed: view.exposed_ever, touched, seconds, why })
+    Ok(super::summary::Waived { exposed: view.exposed_ever, touched, seconds: seconds(&view), why })
 }
 
 /// Waits until every machine's sensor runs this pack.

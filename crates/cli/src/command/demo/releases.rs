@@ -1,7 +1,7 @@
 //! The first two acts: a good release reaches every machine, a bad one the first, which comes back by itself.
 
 use super::{
-    PATIENCE,
+    PATIENCE, ended, seconds,
     show::Screen,
     stopped,
     summary::{BadRelease, GoodRelease},
@@ -9,7 +9,6 @@ use super::{
 use crate::lab::{Lab, release_folder};
 use anyhow::{Context as _, Result};
 use staffel_server::api::{CaseQuery, CaseView, DeviceView, RolloutView};
-use std::time::{Duration, Instant};
 
 const DESCRIPTION: &str = r#"
 name = "counter"
@@ -102,10 +101,6 @@ pub fn closed_by_probe(case: &CaseView) -> bool {
     case.closed_ms.is_some() && case.closed_by.is_none()
 }
 
-fn seconds(view: &RolloutView) -> u64 {
-    (view.ended_ms.unwrap_or(view.started_ms) - view.started_ms).div_ceil(1_000)
-}
-
 /// Releases, gates and rolls out a version with the commands that a person would type; answers how it ended.
 fn roll_out(lab: &Lab, screen: &mut Screen, version: u64, program: &str) -> Result<RolloutView> {
     let source = lab.folder.join(format!("counter-{version}"));
@@ -118,21 +113,5 @@ fn roll_out(lab: &Lab, screen: &mut Screen, version: u64, program: &str) -> Resu
     screen.say("");
     screen.run(lab, &["release", &source], &format!("release counter-{version}/"))?;
     screen.run(lab, &["gate", &source, "--soak", "2"], &format!("gate counter-{version}/ --soak 2"))?;
-    let start = ["rollout", "start", "counter", &version, "--profile", "demo"];
-    screen.run(lab, &start, &start.join(" "))?;
-    let client = lab.client()?;
-    let id = client.rollouts()?.last().context("the rollout is not there")?.rollout;
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let view = client.rollout(id)?;
-        screen.show(&client, &view)?;
-        if matches!(view.state.as_str(), "completed" | "halted") {
-            screen.settle();
-            return Ok(view);
-        }
-        if Instant::now() > until {
-            return Err(stopped(lab, &view, "the rollout should have come to an end"));
-        }
-        std::thread::sleep(Duration::from_millis(250));
-    }
+    ended(lab, screen, &["rollout", "start", "counter", &version, "--profile", "demo"])
 }
