@@ -4,6 +4,8 @@
 //! a real server on this one. Runs with `./dev test --all`. Must stay out: the faults without a server (crate `guard`).
 
 mod machine;
+#[path = "../../../guard/tests/it/noon.rs"]
+mod noon;
 #[path = "../../../guard/tests/it/firmware/parts.rs"]
 #[allow(dead_code, reason = "the tests of the guard use all of it")]
 mod parts;

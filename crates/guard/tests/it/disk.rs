@@ -1,6 +1,7 @@
 //! A disk of sectors that remembers every write, a FAT32 file system on it, and what a power cut can leave of it.
 
-use fatfs::{Date, DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
+use crate::noon::NOON;
+use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions};
 use staffel_guard::volume::{Volume, VolumeError};
 use std::{
     collections::BTreeMap,
@@ -31,21 +32,6 @@ struct Inner {
     window: Vec<(u64, Sector)>,
     windows: Vec<Window>,
     before: Contents,
-}
-
-/// The loader does not count files without a time.
-#[derive(Debug)]
-struct Noon;
-static NOON: Noon = Noon;
-
-impl TimeProvider for Noon {
-    fn get_current_date(&self) -> Date {
-        Date { year: 2026, month: 1, day: 1 }
-    }
-
-    fn get_current_date_time(&self) -> DateTime {
-        DateTime { date: self.get_current_date(), time: Time { hour: 12, min: 0, sec: 0, millis: 0 } }
-    }
 }
 
 /// A handle; clones are the same disk.

@@ -4,6 +4,7 @@ mod disk;
 mod firmware;
 mod links;
 mod machine;
+mod noon;
 mod power_cut;
 mod preflight;
 

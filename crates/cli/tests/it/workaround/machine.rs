@@ -1,9 +1,12 @@
 //! The virtual machine: a system partition that the real `guard-ctl` sets up, a disk with what the machine has, the safe
 //! system as it is shipped. Must stay out: what is done to it.
 
-use super::parts::{self, Archive};
+use super::{
+    noon::NOON,
+    parts::{self, Archive},
+};
 use crate::fleet::programs;
-use fatfs::{Date, DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
+use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions};
 use std::{
     collections::BTreeSet,
     fs::{self, File},
@@ -206,20 +209,5 @@ fn copy_into(to: &fatfs::Dir<'_, File>, from: &Path) {
                 file.write_all(&fs::read(entry.path()).expect("a file")).expect("it is written");
             }
         }
-    }
-}
-
-/// The loader does not count files without a time.
-#[derive(Debug)]
-struct Noon;
-static NOON: Noon = Noon;
-
-impl TimeProvider for Noon {
-    fn get_current_date(&self) -> Date {
-        Date { year: 2026, month: 1, day: 1 }
-    }
-
-    fn get_current_date_time(&self) -> DateTime {
-        DateTime { date: self.get_current_date(), time: Time { hour: 12, min: 0, sec: 0, millis: 0 } }
     }
 }
