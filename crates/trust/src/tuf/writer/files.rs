@@ -20,8 +20,7 @@ const MAXIMUM_METADATA_BYTES: u64 = 64 << 20;
 pub(super) struct Files {
     metadata: PathBuf,
     targets: PathBuf,
-    /// Held until dropped.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Files {
@@ -124,11 +123,22 @@ impl Files {
     }
 }
 
-fn lock(directory: &Path) -> Result<File, WriterError> {
+/// Held until dropped.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread is just starting holds the file, and so the lock, for a moment
+        // longer. If unlocking fails, closing does it that moment later.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(directory: &Path) -> Result<Lock, WriterError> {
     let path = directory.join(".lock");
     let file = File::create(&path).map_err(on_file("creating", &path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(WriterError::Locked { path: directory.to_owned() }),
         Err(TryLockError::Error(source)) => Err(on_file("locking", &path)(source)),
     }
