@@ -183,6 +183,9 @@ pub enum Event {
     /// Time passes.
     Tick {
         now_ms: u64,
+        /// How much of it since the last one the machine slept, milliseconds: neither a change on trial nor its server
+        /// could do anything then.
+        slept_ms: u64,
         jitter: u16,
     },
     /// The board or something that bears on it (policy, denylist, fetched statements) was looked at anew.

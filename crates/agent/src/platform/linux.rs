@@ -24,7 +24,16 @@ pub type LocalSocket = tokio::net::UnixStream;
 
 /// Milliseconds since the machine was started, time asleep included.
 pub fn running_ms() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    milliseconds(rustix::time::ClockId::Boottime)
+}
+
+/// The same without the time that it slept.
+pub fn awake_ms() -> u64 {
+    milliseconds(rustix::time::ClockId::Monotonic)
+}
+
+fn milliseconds(clock: rustix::time::ClockId) -> u64 {
+    let time = rustix::time::clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     seconds.saturating_mul(1_000).saturating_add(u64::try_from(time.tv_nsec / 1_000_000).unwrap_or(0))
 }

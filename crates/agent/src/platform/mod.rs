@@ -10,14 +10,14 @@ mod linux;
 mod syscalls;
 #[cfg(target_os = "linux")]
 pub use linux::{
-    LocalSocket, Termination, attributes, boot_id, connect, create_private, running_ms, sandbox, sync_folder,
+    LocalSocket, Termination, attributes, awake_ms, boot_id, connect, create_private, running_ms, sandbox, sync_folder,
 };
 
 #[cfg(not(target_os = "linux"))]
 mod other;
 #[cfg(not(target_os = "linux"))]
 pub use other::{
-    LocalSocket, Termination, attributes, boot_id, connect, create_private, running_ms, sandbox, sync_folder,
+    LocalSocket, Termination, attributes, awake_ms, boot_id, connect, create_private, running_ms, sandbox, sync_folder,
 };
 
 /// What the agent may touch once it is locked in.

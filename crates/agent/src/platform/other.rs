@@ -14,6 +14,11 @@ pub fn running_ms() -> u64 {
     u64::try_from(START.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The same: what this system counts while it sleeps is not told apart.
+pub fn awake_ms() -> u64 {
+    running_ms()
+}
+
 /// Identity of this run of the program: the clock above begins with it, so ages never count what it did not see.
 pub fn boot_id() -> String {
     static ID: OnceLock<String> = OnceLock::new();

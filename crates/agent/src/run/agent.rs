@@ -59,6 +59,8 @@ pub struct Agent {
     kept: Kept,
     saved_at_ms: u64,
     pub(super) jitter: Jitter,
+    /// How long the machine had slept since it was started, milliseconds, when time passed last.
+    slept_ms: u64,
     pub(super) state: State,
     pub(super) guard: Option<Status>,
     pub(super) work: Work,
@@ -122,6 +124,7 @@ impl Agent {
             repairs: Repairs::default(),
             state: State::new(remembered),
             jitter: Jitter::from_system(),
+            slept_ms: platform::running_ms().saturating_sub(platform::awake_ms()),
             options,
             enrolment,
             installation,
@@ -192,7 +195,10 @@ impl Agent {
         self.kept.running_ms = now_ms;
         self.save(now_ms.saturating_sub(self.saved_at_ms) >= SAVE_EVERY_MS);
         let jitter = self.jitter.permille();
-        self.event(Event::Tick { now_ms, jitter });
+        // The clocks are read one after the other, so the difference may go back by a millisecond.
+        let slept_ms = now_ms.saturating_sub(platform::awake_ms()).max(self.slept_ms);
+        let more_ms = slept_ms - std::mem::replace(&mut self.slept_ms, slept_ms);
+        self.event(Event::Tick { now_ms, slept_ms: more_ms, jitter });
     }
 
     /// Writes what must not be forgotten, before it is acted on. The clock goes first: a crash between the two makes an

@@ -88,9 +88,9 @@ impl Guard {
             match effect {
                 Effect::Run(generation) => self.run(&generation),
                 Effect::Restart { service, after_ms } => {
-                    self.supervisor.restart_at(&service, platform::boot_time_ms().saturating_add(after_ms));
+                    self.supervisor.restart_at(&service, platform::awake_ms().saturating_add(after_ms));
                 }
-                Effect::Wait { ms } => self.supervisor.wait_until(platform::boot_time_ms().saturating_add(ms)),
+                Effect::Wait { ms } => self.supervisor.wait_until(platform::awake_ms().saturating_add(ms)),
                 Effect::RunSafeMode => self.run_safe_mode(),
                 Effect::Collect => self.collect_due = true,
             }
@@ -139,7 +139,8 @@ impl Guard {
             _ => 0,
         };
         let pause_ms = effects.iter().map(pause_ms).max().unwrap_or(0);
-        let now = platform::boot_time_ms();
+        // A machine that sleeps starts nothing, hears nothing and crashes nowhere.
+        let now = platform::awake_ms();
         let before = &self.record.boot;
         match &next.boot.trial {
             // Time to start and to be heard, and then the soak time that two releasers signed.
@@ -168,7 +169,7 @@ impl Guard {
     /// Does what the clock asks for.
     pub(super) fn do_what_is_due(&mut self) {
         self.tick();
-        let now = platform::boot_time_ms();
+        let now = platform::awake_ms();
         let past = |at: Option<u64>| at.is_some_and(|at| at <= now);
         if past(self.trial_until_ms) {
             self.trial_until_ms = None;
@@ -181,6 +182,7 @@ impl Guard {
         if past(self.supervisor.next_due_ms()) {
             self.start_due(now);
         }
+        let now = platform::boot_time_ms();
         if now.saturating_sub(self.saved_ms) >= SAVE_EVERY_MS {
             self.saved_ms = now;
             if let Err(error) = self.remember() {

@@ -196,7 +196,7 @@ pub fn serve(mut options: Options) -> Result<End, ServeError> {
         .spawn(move || socket::serve(listener, Arc::new(answer)))
         .doing("start a thread for", &guard.layout.socket())?;
 
-    while !stop.load(Ordering::SeqCst) && guard.start_again_ms.is_none_or(|at| platform::boot_time_ms() < at) {
+    while !stop.load(Ordering::SeqCst) && guard.start_again_ms.is_none_or(|at| platform::awake_ms() < at) {
         match received.recv_timeout(guard.sleep()) {
             Ok(Input::Ask(ask, reply)) => {
                 // A peer that went away does not get its answer; what it asked for is done all the same.
@@ -270,7 +270,7 @@ impl Guard {
         self.leave_safe_system();
         if let Some(agent) = &self.options.agent {
             let launch = agent.launch(&self.layout.root, self.options.agent_user.filter(|_| platform::is_root()));
-            for failed in self.supervisor.start_agent(launch, platform::boot_time_ms()) {
+            for failed in self.supervisor.start_agent(launch, platform::awake_ms()) {
                 eprintln!("guard-ctl: {}", failed.why);
             }
             self.note_processes();
@@ -318,7 +318,7 @@ impl Guard {
     }
 
     fn process_ended(&mut self, name: &str, pid: u32) {
-        let Some(how) = self.supervisor.has_ended(name, pid, platform::boot_time_ms()) else { return };
+        let Some(how) = self.supervisor.has_ended(name, pid, platform::awake_ms()) else { return };
         eprintln!("guard-ctl: {name} {how}");
         self.note_processes();
         if name != AGENT {
@@ -328,12 +328,12 @@ impl Guard {
 
     /// Ends this guard soon, so that the machine is started again.
     fn start_again(&mut self) {
-        self.start_again_ms.get_or_insert(platform::boot_time_ms().saturating_add(LAST_WORDS_MS));
+        self.start_again_ms.get_or_insert(platform::awake_ms().saturating_add(LAST_WORDS_MS));
     }
 
     /// How long nothing is due.
     fn sleep(&self) -> Duration {
-        let now = platform::boot_time_ms();
+        let now = platform::awake_ms();
         let due = [self.supervisor.next_due_ms(), self.trial_until_ms, self.stable_at_ms];
         let next = due.into_iter().flatten().min().unwrap_or(u64::MAX);
         Duration::from_millis(next.saturating_sub(now).min(LONGEST_SLEEP_MS))

@@ -72,7 +72,7 @@ impl Guard {
         if !self.in_use.contains(generation) {
             self.in_use.push(generation.clone());
         }
-        let failed = self.supervisor.start(plans, platform::boot_time_ms());
+        let failed = self.supervisor.start(plans, platform::awake_ms());
         self.not_started(failed);
     }
 

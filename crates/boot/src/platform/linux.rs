@@ -29,7 +29,16 @@ pub type Stream = UnixStream;
 
 /// Milliseconds since the machine was started, sleep included; never goes back while it runs.
 pub fn boot_time_ms() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    milliseconds(rustix::time::ClockId::Boottime)
+}
+
+/// The same without sleep, in which nothing could start, answer or be healthy.
+pub fn awake_ms() -> u64 {
+    milliseconds(rustix::time::ClockId::Monotonic)
+}
+
+fn milliseconds(clock: rustix::time::ClockId) -> u64 {
+    let time = rustix::time::clock_gettime(clock);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000
 }
 

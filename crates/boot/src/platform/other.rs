@@ -77,6 +77,11 @@ pub fn boot_time_ms() -> u64 {
     u64::try_from(START.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The same: sleep is not told apart here.
+pub fn awake_ms() -> u64 {
+    boot_time_ms()
+}
+
 pub fn boot_id() -> io::Result<String> {
     unsupported()
 }

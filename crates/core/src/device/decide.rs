@@ -14,8 +14,13 @@ type Effects = Vec<Effect>;
 
 pub(super) fn decide(state: &mut State, event: Event, effects: &mut Effects) {
     match event {
-        Event::Tick { now_ms, jitter } => {
+        Event::Tick { now_ms, slept_ms, jitter } => {
             state.now_ms = state.now_ms.max(now_ms);
+            match &mut state.phase {
+                Phase::OnTrial { since_ms, .. } => *since_ms = since_ms.saturating_add(slept_ms).min(state.now_ms),
+                Phase::Soaking { until_ms, .. } => *until_ms = until_ms.saturating_add(slept_ms),
+                _ => {}
+            }
             state.jitter = jitter.min(999);
             tick(state, effects);
         }

@@ -49,7 +49,7 @@ fn after(state: &State, events: Vec<Event>) -> (State, Vec<Effect>) {
 }
 
 fn tick(now_ms: u64) -> Event {
-    Event::Tick { now_ms, jitter: 999 }
+    Event::Tick { now_ms, slept_ms: 0, jitter: 999 }
 }
 
 fn board(offers: &[Offer]) -> Event {
@@ -162,6 +162,22 @@ fn a_soak_does_not_end_while_a_probe_fails() {
     assert!(!effects.contains(&Effect::Confirm { change: change(1) }));
     let (_, effects) = after(&state, vec![Event::ProbesPassed { rollout: 1 }]);
     assert_eq!(effects, [Effect::Confirm { change: change(1) }]);
+}
+
+#[test]
+fn sleep_is_neither_healthy_time_nor_lost_time() {
+    let woken = |now_ms, slept_ms| Event::Tick { now_ms, slept_ms, jitter: 999 };
+    let (state, effects) = after(&on_trial(1), vec![woken(3_600_000, 3_595_000)]);
+    assert!(matches!(state.phase, Phase::OnTrial { .. }), "five seconds are not too long for its probes: {effects:?}");
+    let (_, effects) = after(&state, vec![tick(3_605_000)]);
+    assert!(effects.iter().any(|e| matches!(e, Effect::Abort { .. })), "ten are: {effects:?}");
+
+    let passed = vec![Event::ProbesPassed { rollout: 1 }, Event::ReceiptHeld { rollout: 1 }];
+    let (soaking, _) = after(&on_trial(1), passed);
+    let (state, effects) = after(&soaking, vec![woken(3_600_000, 3_595_000)]);
+    assert!(!effects.contains(&Effect::Confirm { change: change(1) }), "it was well for five seconds");
+    let (_, effects) = after(&state, vec![tick(3_605_000)]);
+    assert!(effects.contains(&Effect::Confirm { change: change(1) }), "{effects:?}");
 }
 
 #[test]
@@ -340,7 +356,7 @@ fn failures_pause_twice_as_long_each_time_and_no_longer_than_a_quarter_of_an_hou
     }
     assert!(pauses.windows(2).all(|w| w[1] >= w[0]), "{pauses:?}");
     assert_eq!(pauses.last(), Some(&RETRY_MOST_MS));
-    let hasty = step(&state, Event::Tick { now_ms: 0, jitter: 0 }).state;
+    let hasty = step(&state, Event::Tick { now_ms: 0, slept_ms: 0, jitter: 0 }).state;
     let failed = step(&hasty, Event::FetchFailed { rollout: 1, problem: "x".into() }).state;
     assert_eq!(failed.wake_at_ms(), Some(failed.now_ms + RETRY_MOST_MS / 2));
 }
@@ -498,7 +514,7 @@ impl World {
     fn play(&mut self, state: &mut State, one: Move) -> Result<(), TestCaseError> {
         let at_hand = state.change().map(|change| change.rollout);
         match one {
-            Move::Time(ms) => self.feed(state, Event::Tick { now_ms: state.now_ms + ms, jitter: 7 }),
+            Move::Time(ms) => self.feed(state, Event::Tick { now_ms: state.now_ms + ms, slept_ms: 0, jitter: 7 }),
             Move::Offers(list) => {
                 let offers = list.into_iter().map(|(rollout, priority, kind)| Offer {
                     priority,
