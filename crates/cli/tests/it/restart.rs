@@ -310,7 +310,7 @@ fn a_log_from_a_backup_holds_everything_until_a_person_has_looked() {
     fleet.lab.start_server().expect("the server starts");
     fleet.wait("the old log to be noticed", |lab| Ok(lab.client()?.rollout(id)?.state == "held"));
     let why = fleet.rollout(id).why;
-    assert!(why.contains("devices saw") && why.contains("it comes from a backup"), "{why}");
+    assert!(why.contains("a device saw") && why.contains("it comes from a backup"), "{why}");
     show("restored backup", why);
 
     fleet.lab.switch_on(2).expect("it is switched on");

@@ -10,7 +10,8 @@ const LONGEST: usize = 4_096;
 
 impl Engine {
     /// Takes a checkpoint that a device says this log does not reach. Only one with this log's own signature counts, so
-    /// that no device can make it up; each size counts once, so that a person can let things go on.
+    /// that no device can make it up. It counts once: devices saw different lengths of the same log, and a person who let
+    /// things go on has looked. Another backup takes another start of this server.
     pub(super) fn behind(
         &self,
         state: &mut State,
@@ -21,12 +22,12 @@ impl Engine {
         let Some(note) = ahead.filter(|note| note.len() <= LONGEST) else { return Ok(()) };
         let Ok(seen) = verify_checkpoint(note, self.0.config.log_signer.public(), &[]) else { return Ok(()) };
         let size = seen.head.size;
-        if size <= state.head.max(state.seen_ahead) {
+        if state.is_behind || size <= state.head {
             return Ok(());
         }
-        state.seen_ahead = size;
+        state.is_behind = true;
         let why = format!(
-            "devices saw {size} entries of the log, and it has {}: it comes from a backup, and does not know who got a \
+            "a device saw {size} entries of the log, and it has {}: it comes from a backup, and does not know who got a \
              permit since; look at `staffel device ls`, then resume",
             state.head
         );

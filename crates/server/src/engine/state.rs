@@ -170,8 +170,8 @@ pub struct State {
     pub restarts: Restarts,
     /// When suspects were last looked for; forgotten at a restart.
     pub suspects_looked_ms: u64,
-    /// Entries of the longest log that a device proved and this one does not reach; forgotten at a restart.
-    pub seen_ahead: u64,
+    /// A device proved that this log was longer once; forgotten at a restart.
+    pub is_behind: bool,
     /// Notices to people.
     pub notices: Notices,
     /// Entries of the log whose content somebody had erased.
