@@ -2,6 +2,7 @@
 
 mod content;
 mod samples;
+mod traces;
 
 use crate::Target;
 use samples::{DEVICE, NONCE, START, key, keyring};
@@ -53,6 +54,7 @@ pub fn all() -> Vec<Target> {
         wire(),
         content::pack(),
         content::records(),
+        traces::pstore(),
     ]
 }
 

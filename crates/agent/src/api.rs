@@ -10,7 +10,9 @@ use staffel_trust::{
         client::{Fetch, FetchError, Resource, Transport},
         path::percent_encode_path,
     },
-    wire::{Board, Bye, CheckIn, CheckInReply, Enrol, Enrolled, Inventory, Problem, Remedied, Renew},
+    wire::{
+        Board, Bye, CheckIn, CheckInReply, Enrol, Enrolled, Inventory, Problem, Recover, RecoverNonce, Remedied, Renew,
+    },
 };
 
 /// Longest answer that is read: 64 MiB. A board with a thousand rollouts is far below.
@@ -96,6 +98,17 @@ impl Api {
     /// Asks for a certificate with a later end.
     pub async fn renew(&self, request: &Renew) -> Result<Enrolled, ApiError> {
         self.post("renewing the device's certificate", "/v1/renew", request).await
+    }
+
+    /// What has to be signed to get a certificate in place of an expired one.
+    pub async fn recover_nonce(&self) -> Result<RecoverNonce, ApiError> {
+        let operation = "asking for a nonce";
+        parse(operation, self.get(operation, "/v1/recover").await?).await
+    }
+
+    /// Asks for a certificate in place of an expired one.
+    pub async fn recover(&self, request: &Recover) -> Result<Enrolled, ApiError> {
+        self.post("getting a certificate by the device's key", "/v1/recover", request).await
     }
 
     /// One sign of life.

@@ -1,8 +1,8 @@
 //! Becoming a device: own key, certificate for a one-time token, and what the guard must be told.
 //!
 //! Each step looks first whether it was done before, so a broken-off enrolment is simply started again: the key stays the
-//! same, and the server knows a repeated request by it. A device whose certificate has expired is enrolled again in the
-//! same way. What must stay out: what happens afterwards, renewal in time included.
+//! same, and the server knows a repeated request by it. A device that can't get a certificate by its key any more is enrolled
+//! again in the same way. What must stay out: what happens afterwards, renewal included.
 
 use crate::{
     api::{Api, ApiError},
@@ -195,12 +195,32 @@ fn device_key(directory: &Directory) -> Result<rcgen::KeyPair, EnrolError> {
 
 /// PKCS#10 in PEM.
 pub(crate) fn signing_request(key: &rcgen::KeyPair) -> Result<String, EnrolError> {
+    signing_request_with(key, Vec::new())
+}
+
+/// The same with a server's nonce as its challenge password (RFC 2985, 5.4.1), so that the signature covers the nonce. None
+/// if the nonce is no nonce.
+pub(crate) fn signed_nonce(key: &rcgen::KeyPair, nonce: &str) -> Option<Result<String, EnrolError>> {
+    const CHALLENGE_PASSWORD: &[u64] = &[1, 2, 840, 113_549, 1, 9, 7];
+    /// SET and UTF8String (X.690, 8).
+    const TAGS: (u8, u8) = (0x31, 0x0c);
+    // Short enough that each length is one byte.
+    let length = u8::try_from(nonce.len()).ok().filter(|length| (1..=120).contains(length))?;
+    if !nonce.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return None;
+    }
+    let mut values = vec![TAGS.0, length + 2, TAGS.1, length];
+    values.extend_from_slice(nonce.as_bytes());
+    Some(signing_request_with(key, vec![rcgen::Attribute { oid: CHALLENGE_PASSWORD, values }]))
+}
+
+fn signing_request_with(key: &rcgen::KeyPair, attributes: Vec<rcgen::Attribute>) -> Result<String, EnrolError> {
     let mut parameters = rcgen::CertificateParams::default();
     let mut name = rcgen::DistinguishedName::new();
     // The server names the device by its key; a name asked for here would be ignored.
     name.push(rcgen::DnType::CommonName, "staffel device");
     parameters.distinguished_name = name;
-    let request = parameters.serialize_request(key).map_err(EnrolError::Key)?;
+    let request = parameters.serialize_request_with_attributes(key, attributes).map_err(EnrolError::Key)?;
     request.pem().map_err(EnrolError::Key)
 }
 

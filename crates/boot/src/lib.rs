@@ -21,6 +21,7 @@ pub mod record;
 pub mod slots;
 pub mod socket;
 pub mod supervise;
+pub mod traces;
 
 /// An input or output error with what was being done, and to what.
 #[derive(Debug, thiserror::Error)]

@@ -56,6 +56,9 @@ pub struct Record {
     /// The operating system that was armed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub os: Option<Armed>,
+    /// Traces of earlier starts that were found and that the server has heard of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<Digest>,
     /// What a later version wrote and this one does not know.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, serde_json::Value>,

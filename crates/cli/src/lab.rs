@@ -9,7 +9,7 @@ use crate::{
     command::{
         gate::sibling,
         init,
-        machine::{BOOT_ID, POWER_CUT},
+        machine::{BOOT_ID, POWER_CUT, PSTORE},
     },
     layout::{Layout, write},
     output::Failure,
@@ -368,7 +368,12 @@ impl Lab {
             .args(["--trial-timeout-ms", &self.options.trial_timeout_ms.to_string()])
             .arg("--host-root")
             .arg(host(&folder))
-            .args(["--quarantine-root", "/opt"]);
+            .args(["--quarantine-root", "/opt"])
+            // Not what the machine below has been through.
+            .arg("--pstore")
+            .arg(folder.join(PSTORE))
+            .arg("--watchdogs")
+            .arg(folder.join("watchdogs"));
         if rustix::process::getuid().is_root() {
             let user = format!("{NOBODY}:{NOBODY}");
             command.args(["--agent-user", &user, "--service-user", &user]);

@@ -55,7 +55,8 @@ static BUNDLES: LazyLock<Vec<(Language, FluentBundle<FluentResource>)>> = LazyLo
 });
 
 /// The fields by which values name what they are.
-const TAGS: [&str; 9] = ["held", "halted", "policy", "waiting_on", "refusal", "concern", "debt", "doubt", "origin"];
+const TAGS: [&str; 10] =
+    ["trace", "held", "halted", "policy", "waiting_on", "refusal", "concern", "debt", "doubt", "origin"];
 
 /// One language's words.
 #[derive(Clone, Copy)]

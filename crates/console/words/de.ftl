@@ -187,6 +187,15 @@ device-id = Kennung
 device-why = Warum es nichts tut
 device-no-rollout = Kein Rollout betrifft es.
 device-says = In den Worten des Geräts:
+starts-title = Wie es zum Start kam
+starts-note = Was frühere Starts des Rechners hinterließen, in seinen eigenen Worten.
+start-id = Gefunden vom Start { $id }
+trace-kernel = Kernel, { $reason }: { $line } ({ $bytes } Bytes, SHA-256 { $sha256 })
+trace-watchdog = Watchdog { $name } ({ $identity }): Status { $status }
+trace-entry = Starteintrag { $number }, { $committed ->
+    [yes] übernommen
+   *[other] verlassen
+  }: { $why }
 device-cloned = Zwei lebende Systeme mit einem Schlüssel: geklont? Es bekommt keine Releases, bis jemand nachgesehen hat.
 condition-n = Bedingung { $n } von 7
 place = Ort
@@ -436,6 +445,15 @@ log-token-issued = { $by } hat einen Aufnahmecode für { $tenant } / { $site } g
 log-device-enrolled = { $device } wurde aufgenommen.
 log-device-changed = { $device } sagt, was darauf läuft.
 log-device-refused = { $device } hat abgelehnt: { $refusals }; { $problems }
+log-device-started = { $device } ist gestartet und fand von einem früheren Start: { $traces }
+log-certificate-recovered = { $device } bekam mit seinem eigenen Schlüssel ein Zertifikat anstelle eines abgelaufenen.
+log-certificate-refused = { $device } bat um ein Zertifikat anstelle eines abgelaufenen und bekam keines: { $certificate_refused ->
+    [retired] es ist ausgemustert
+    [cloned] sein Schlüssel wurde in zwei Rechnern gesehen
+    [nonce-used] was es schickte, war schon einmal geschickt worden
+    [nonce-old] es brauchte zu lange
+   *[other] es unterschrieb keine Zufallszahl dieses Servers
+  }.
 log-device-left = { $device } hat sich abgemeldet: { $why }
 log-device-cloned = { $device }: zwei lebende Systeme mit einem Schlüssel.
 log-policy-set = { $by } hat die Regeln von { $tenant } gesetzt.

@@ -187,6 +187,15 @@ device-id = Id
 device-why = Why it does nothing
 device-no-rollout = No rollout concerns it.
 device-says = In the device's own words:
+starts-title = How it came to start
+starts-note = What earlier starts of the machine left behind, in its own words.
+start-id = Found by the start { $id }
+trace-kernel = Kernel, { $reason }: { $line } ({ $bytes } bytes, SHA-256 { $sha256 })
+trace-watchdog = Watchdog { $name } ({ $identity }): status { $status }
+trace-entry = Boot entry { $number }, { $committed ->
+    [yes] committed
+   *[other] left
+  }: { $why }
 device-cloned = Two live boots on one key: cloned? It gets no releases until somebody has looked.
 condition-n = Condition { $n } of 7
 place = Place
@@ -436,6 +445,15 @@ log-token-issued = { $by } made an enrolment token for { $tenant } / { $site }.
 log-device-enrolled = { $device } enrolled.
 log-device-changed = { $device } says what it runs.
 log-device-refused = { $device } refused: { $refusals }; { $problems }
+log-device-started = { $device } started, and found of an earlier start: { $traces }
+log-certificate-recovered = { $device } got a certificate in place of an expired one, by its own key.
+log-certificate-refused = { $device } asked for a certificate in place of an expired one and got none: { $certificate_refused ->
+    [retired] it was retired
+    [cloned] its key was seen in two machines
+    [nonce-used] what it sent had been sent before
+    [nonce-old] it took too long
+   *[other] it did not sign a nonce of this server
+  }.
 log-device-left = { $device } said goodbye: { $why }
 log-device-cloned = { $device }: two live boots on one key.
 log-policy-set = { $by } set the policy of { $tenant }.

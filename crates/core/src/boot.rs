@@ -12,6 +12,7 @@ pub mod codec;
 mod decide;
 pub mod firmware;
 mod patience;
+pub mod traces;
 
 pub use patience::Patience;
 

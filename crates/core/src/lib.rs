@@ -15,6 +15,7 @@ pub mod device;
 pub mod evidence;
 pub mod fleet;
 pub mod foreign;
+pub mod identity;
 pub mod ids;
 pub mod invariants;
 pub mod policy;

@@ -10,6 +10,7 @@ pub use sites::*;
 
 use serde::{Deserialize, Serialize};
 use staffel_core::{
+    boot::traces::Trace,
     conditions::Refusal,
     foreign::{self, FileHash},
     ids::{DeviceId, Digest},
@@ -185,6 +186,36 @@ pub struct DeviceWhy {
     /// Signed acts of repair that it was sent, oldest first.
     #[serde(default)]
     pub remedies: Vec<RemedyView>,
+    /// Its latest starts that found what an earlier one had left, oldest first.
+    #[serde(default)]
+    pub starts: Vec<StartView>,
+    /// Its last attempt to get a certificate in place of an expired one.
+    #[serde(default)]
+    pub certificate: Option<CertificateView>,
+}
+
+/// A start of a machine that found something of an earlier one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartView {
+    /// When the server heard of it, Unix milliseconds.
+    pub at_ms: u64,
+    /// Entry of the log.
+    pub position: u64,
+    /// Identity of the start.
+    pub boot_id: String,
+    /// What it found, in words, one line each.
+    pub says: Vec<String>,
+    /// The same, for programs.
+    pub traces: Vec<Trace>,
+}
+
+/// An attempt to get a certificate in place of an expired one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateView {
+    /// Unix milliseconds.
+    pub at_ms: u64,
+    /// Why there was none, in words; none: it got one.
+    pub refused: Option<String>,
 }
 
 /// `POST /api/v1/remedies` answers one, `GET` all: a signed act of repair, and what became of it.

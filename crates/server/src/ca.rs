@@ -16,7 +16,10 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use x509_parser::prelude::{FromDer, X509Certificate, X509CertificationRequest};
+use x509_parser::{
+    cri_attributes::{ChallengePassword, ParsedCriAttribute},
+    prelude::{FromDer, X509Certificate, X509CertificationRequest},
+};
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// Roots outlive devices: replacing one means visiting every device.
@@ -66,6 +69,8 @@ pub struct VerifiedRequest {
     pub spki: Vec<u8>,
     /// The id that belongs to the key.
     pub device: DeviceId,
+    /// The one challenge password in it (RFC 2985, 5.4.1), which its signature covers; none if there is none, or several.
+    pub challenge: Option<String>,
 }
 
 /// The authorities, loaded.
@@ -161,7 +166,15 @@ impl Ca {
             return Err(refused("its key is not ECDSA P-256, ECDSA P-384 or Ed25519 in the plain encoding"));
         }
         request.verify_signature().map_err(|_| refused("its signature is not its key's"))?;
-        Ok(VerifiedRequest { spki: spki.to_vec(), device: DeviceId::of_public_key(spki) })
+        let mut challenges =
+            request.certification_request_info.iter_attributes().filter_map(|attribute| {
+                match attribute.parsed_attribute() {
+                    ParsedCriAttribute::ChallengePassword(ChallengePassword(text)) => Some(text.clone()),
+                    _ => None,
+                }
+            });
+        let challenge = challenges.next().filter(|_| challenges.next().is_none());
+        Ok(VerifiedRequest { spki: spki.to_vec(), device: DeviceId::of_public_key(spki), challenge })
     }
 
     /// A certificate (PEM) for a device that may be enrolled or renewed, good for client authentication for `days` days.

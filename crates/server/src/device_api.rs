@@ -2,14 +2,14 @@
 //! engine's.
 //!
 //! A device is known by the key of its certificate. An expired certificate ends the TLS handshake, and on a connection that
-//! outlives it the answer is 401: the device enrols again. `POST /v1/renew` gives a new certificate while the old one is good.
+//! outlives it the answer is 401. `POST /v1/renew` gives a new certificate while the old one is good, `/v1/recover` after that.
 
 use crate::api::{Caller, Role};
 use crate::{
     ca::Ca,
     config::EdgeConfig,
     edge::Edge,
-    identity::{Device, Newcomer},
+    identity::{Device, Newcomer, Returning, limited},
     input::{BodyLimit, Json},
     problem::Failure,
 };
@@ -20,10 +20,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use staffel_core::ids::Digest;
+use staffel_core::{identity::Refusal, ids::Digest};
 use staffel_trust::{
     statement::Envelope,
-    wire::{Bye, CheckIn, CheckInReply, Enrol, Enrolled, Inventory, Remedied, Renew},
+    wire::{Bye, CheckIn, CheckInReply, Enrol, Enrolled, Inventory, Recover, RecoverNonce, Remedied, Renew},
 };
 use std::sync::{Arc, PoisonError};
 
@@ -34,6 +34,7 @@ pub(crate) fn routes(config: &EdgeConfig) -> Router<Arc<Edge>> {
     Router::new()
         .route("/v1/enrol", post(enrol))
         .route("/v1/renew", post(renew))
+        .route("/v1/recover", get(nonce).post(recover))
         .route("/v1/checkin", post(check_in))
         .route("/v1/board", get(board))
         .route("/v1/policy", get(policy))
@@ -74,6 +75,45 @@ async fn renew(
     let certificate_pem =
         edge.ca.sign_device(&verified, edge.config.device_certificate_days).map_err(Failure::internal)?;
     Ok(axum::Json(Enrolled { device, tenant: known.tenant, site: known.site, certificate_pem }))
+}
+
+async fn nonce(State(edge): State<Arc<Edge>>, _: Returning) -> Result<Response, Failure> {
+    let nonce = edge.nonces.give().map_err(Failure::internal)?;
+    // Whoever stands between must not give two devices the same.
+    Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(RecoverNonce { nonce })).into_response())
+}
+
+async fn recover(
+    State(edge): State<Arc<Edge>>,
+    _: Returning,
+    Json(request): Json<Recover>,
+) -> Result<axum::Json<Enrolled>, Failure> {
+    let verified = verify(&request.csr_pem)?;
+    let device = verified.device;
+    tracing::Span::current().record("device", tracing::field::display(device));
+    let is_known = edge.engine.was_enrolled(&device);
+    let nonce = edge.nonces.take(verified.challenge.as_deref().unwrap_or_default(), is_known);
+    if is_known {
+        // The key was proven: nobody can use up another device's share.
+        edge.regain_limit.take(device).map_err(|wait| limited(&edge, wait))?;
+    }
+    let (tenant, site) = edge.engine.recover_certificate(device, nonce).await?.map_err(no_certificate)?;
+    let certificate_pem =
+        edge.ca.sign_device(&verified, edge.config.device_certificate_days).map_err(Failure::internal)?;
+    Ok(axum::Json(Enrolled { device, tenant, site, certificate_pem }))
+}
+
+fn no_certificate(refusal: Refusal) -> Failure {
+    let hint = match refusal {
+        Refusal::NonceForeign | Refusal::NonceOld { .. } | Refusal::NonceUsed => {
+            let hint = "get a nonce with GET /v1/recover, and send the request with it as its challenge password";
+            return Failure::new(StatusCode::UNPROCESSABLE_ENTITY, refusal.to_string(), hint);
+        }
+        Refusal::Unknown => "enrol the device with a token",
+        Refusal::Retired => "its machine comes back by a new enrolment, with a new key",
+        Refusal::Cloned => "somebody has to look first: `staffel device clear-clone`, or retire the device",
+    };
+    Failure::forbidden(refusal.to_string(), hint)
 }
 
 fn verify(csr_pem: &str) -> Result<crate::ca::VerifiedRequest, Failure> {

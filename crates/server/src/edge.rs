@@ -14,6 +14,7 @@ use crate::{
     limit::Limiter,
     log_api,
     metrics::Metrics,
+    nonces::Nonces,
     observe::observe,
     operator_api,
     operators::Operators,
@@ -37,9 +38,15 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 use tokio::{net::TcpListener, sync::watch};
 use tokio_rustls::TlsAcceptor;
+
+/// New certificates for one key in place of expired ones: so many at once, then one in this time. Each attempt is an entry
+/// in the log, and an honest device needs one a quarter.
+const REGAIN_AT_ONCE: u32 = 5;
+const REGAIN_EACH: Duration = Duration::from_secs(600);
 
 /// Why the edge does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +61,7 @@ pub enum EdgeError {
         #[source]
         source: io::Error,
     },
-    #[error("no random bytes for request ids: {0}")]
+    #[error("no random bytes for request ids and nonces: {0}")]
     Random(getrandom::Error),
 }
 
@@ -67,6 +74,10 @@ pub(crate) struct Edge {
     pub operators: Operators,
     pub device_limit: Limiter<DeviceId>,
     pub enrol_limit: Limiter<IpAddr>,
+    pub recover_limit: Limiter<IpAddr>,
+    /// Of devices that are known and have signed a nonce.
+    pub regain_limit: Limiter<DeviceId>,
+    pub nonces: Nonces,
     pub log_limit: Limiter<IpAddr>,
     /// True once the server stops: what waits must end.
     pub stop: watch::Receiver<bool>,
@@ -110,6 +121,9 @@ pub async fn serve(
         operators: Operators::new(&config.data_dir),
         device_limit: Limiter::new(config.device_rate, config.rate_table),
         enrol_limit: Limiter::new(config.enrol_rate, config.rate_table),
+        recover_limit: Limiter::new(config.enrol_rate, config.rate_table),
+        regain_limit: Limiter::one_each(REGAIN_EACH, REGAIN_AT_ONCE, config.rate_table),
+        nonces: Nonces::new().map_err(EdgeError::Random)?,
         log_limit: Limiter::new(config.log_rate, config.rate_table),
         metrics: Arc::default(),
         board_tag: Mutex::default(),

@@ -59,7 +59,7 @@ impl Peer {
         if now > certificate.not_after {
             return Err(unauthorised(
                 "the device's certificate has expired",
-                "enrol the device again with a new token",
+                "sign a nonce with the device's key (`/v1/recover`), or enrol it again with a new token",
             ));
         }
         Ok(certificate.device)
@@ -101,6 +101,19 @@ impl FromRequestParts<Arc<Edge>> for Newcomer {
     }
 }
 
+/// Somebody without a certificate who has not tried too often to get another one.
+pub(crate) struct Returning;
+
+impl FromRequestParts<Arc<Edge>> for Returning {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Failure> {
+        let address = address_key(Peer::of(parts)?.address.ip());
+        edge.recover_limit.take(address).map_err(|wait| limited(edge, wait))?;
+        Ok(Returning)
+    }
+}
+
 /// Anybody who has not asked the log too often.
 pub(crate) struct Anybody;
 
@@ -114,7 +127,7 @@ impl FromRequestParts<Arc<Edge>> for Anybody {
     }
 }
 
-fn limited(edge: &Edge, wait: std::time::Duration) -> Failure {
+pub(crate) fn limited(edge: &Edge, wait: std::time::Duration) -> Failure {
     edge.metrics.rate_limited.fetch_add(1, Relaxed);
     Failure::too_many(wait)
 }

@@ -23,6 +23,7 @@ mod identity;
 mod input;
 mod log_api;
 mod metrics;
+mod nonces;
 mod notice_api;
 mod observe;
 mod operator_api;

@@ -9,7 +9,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use staffel_core::{
-    boot::{Generation, Left, Mode, Outcome, Trial},
+    boot::{Generation, Left, Mode, Outcome, Trial, traces::Start},
     conditions::{Readiness, Refusal},
     ids::{DeviceId, Digest},
 };
@@ -68,6 +68,8 @@ pub enum Command {
     Remedy { remedy: Envelope },
     /// The outcome in [`Status`] has reached the server.
     OutcomeReported,
+    /// These traces of [`Status::start`] have reached the server, by their [`staffel_core::boot::traces::Trace::id`].
+    StartReported { traces: Vec<Digest> },
 }
 
 /// One supervised service.
@@ -105,6 +107,9 @@ pub struct Status {
     pub left: Vec<Left>,
     pub trial: Option<Trial>,
     pub outcome: Option<Outcome>,
+    /// This start of the machine, if it found something of an earlier one that the server has not heard of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
     pub readiness: Readiness,
     pub services: Vec<ServiceStatus>,
     /// Services of ours that a remedy keeps from running, with the reason.

@@ -7,6 +7,8 @@
 //! | --- | --- | --- |
 //! | `POST /v1/enrol` | no certificate, one-time token | [`Enrol`] -> [`Enrolled`] |
 //! | `POST /v1/renew` | device, while its certificate is good | [`Renew`] -> [`Enrolled`] |
+//! | `GET /v1/recover` | no certificate | [`RecoverNonce`]: what a device signs whose certificate has expired |
+//! | `POST /v1/recover` | no certificate, the device's own key | [`Recover`] -> [`Enrolled`] |
 //! | `POST /v1/checkin` | device | [`CheckIn`] -> [`CheckInReply`] |
 //! | `GET /v1/board` | device | [`Board`]: the same for everybody, cacheable |
 //! | `GET /v1/policy` | device | DSSE envelope of its customer's policy, 404 if there is none |
@@ -23,7 +25,7 @@ pub use detections::{Detections, DetectionsNoted, Finding, Found, SensorTrouble,
 
 use serde::{Deserialize, Serialize};
 use staffel_core::{
-    boot::{Mode, Outcome},
+    boot::{Mode, Outcome, traces::Start},
     conditions::Refusal,
     foreign::Component,
     ids::{DeviceId, Digest},
@@ -77,7 +79,21 @@ pub struct Renew {
     pub csr_pem: String,
 }
 
-/// The answer to [`Enrol`] and [`Renew`].
+/// What a device whose certificate has expired has to sign to get another one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecoverNonce {
+    /// Good once and for two minutes. Printable ASCII, at most 120 bytes.
+    pub nonce: String,
+}
+
+/// Asks for a certificate in place of one that has expired.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Recover {
+    /// PKCS#10 in PEM, signed by the key that was enrolled, with the nonce as its challenge password (RFC 2985, 5.4.1).
+    pub csr_pem: String,
+}
+
+/// The answer to [`Enrol`], [`Renew`] and [`Recover`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Enrolled {
     pub device: DeviceId,
@@ -152,6 +168,9 @@ pub struct CheckIn {
     pub on_trial: Option<OnTrial>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// This start of the machine, if it found something of an earlier one. Sent until it is noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
     /// Sent until it is noted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub declined: Vec<Declined>,
@@ -218,6 +237,9 @@ pub struct CheckInReply {
     /// What was declined with this check-in is durable on the server.
     #[serde(default)]
     pub declined_noted: bool,
+    /// What the start had found that was sent with this check-in is durable on the server.
+    #[serde(default)]
+    pub start_noted: bool,
 }
 
 /// A release on its way.

@@ -22,6 +22,7 @@ use crate::{
     status::{AgentStatus, Contact},
 };
 use staffel_core::{
+    boot::traces::Start,
     conditions::Refusal,
     device::{self, Change, Effect, Event, Guard, Phase, Reason, Standing, State},
 };
@@ -69,6 +70,8 @@ pub struct Agent {
     probing: bool,
     /// What was measured for the server's last question.
     pub(super) probed: Option<Probed>,
+    /// What the start of the machine had found, as it was last sent.
+    pub(super) start_sent: Option<Start>,
     pub(super) permit: Option<Envelope>,
     pub(super) receipt: Option<Envelope>,
     /// Rollout, how old the guard took its authorisation to be, and when it said so on the running clock.
@@ -139,6 +142,7 @@ impl Agent {
             fetching: None,
             probing: false,
             probed: None,
+            start_sent: None,
             permit: None,
             receipt: None,
             guard_age: None,
@@ -398,6 +402,7 @@ impl Agent {
             Done::CheckedIn { asked, why, result } => self.take_check_in(asked, why, result),
             Done::Remedied { sequences, result } => self.take_told(&sequences, result),
             Done::Renewed { result } => self.take_renewal(result),
+            Done::Recovered { result } => self.take_recovery(result),
             Done::Inventoried { result } => self.take_inventory(result),
             Done::InventorySent { result } => self.inventory_sent(result),
         }
@@ -421,6 +426,7 @@ impl Agent {
                 Event::GuardFailed { rollout: change.rollout, why: format!("the guard: {why}") }
             }
             (Purpose::OutcomeReported, Reply::Done { .. }) => return self.tidy(),
+            (Purpose::StartReported, Reply::Done { .. }) => return,
             (Purpose::End(_), Reply::Done { why }) => {
                 self.receipt = None;
                 return tracing::info!("guard: {why}");

@@ -11,7 +11,7 @@ use staffel_core::{
     device::{self, Ask, Event},
 };
 use staffel_trust::{
-    statement::Envelope,
+    statement::{Envelope, guard::Command},
     wire::{Board, Bye, CheckIn, Declined, OnTrial, Ready, Why},
 };
 use std::time::Duration;
@@ -45,6 +45,7 @@ impl Agent {
             Some(guard) => guard.mode.clone(),
             None => Mode::Safe { why: "the guard does not answer the agent".into() },
         };
+        self.start_sent = self.guard.as_ref().and_then(|guard| guard.start.clone());
         let sent = CheckIn {
             boot_id: self.boot_id.clone(),
             mode,
@@ -67,6 +68,7 @@ impl Agent {
                 nonce,
             }),
             outcome: asked.outcome.clone(),
+            start: self.start_sent.clone(),
             declined: asked.declined.iter().cloned().map(declined).collect(),
             why: (self.why_sent.as_ref() != Some(&why)).then_some(why),
             inventory: self.foreign.unsent(),
@@ -120,6 +122,7 @@ impl Agent {
                 }
                 self.measure(answer.reply.probe.clone());
                 self.problem("refused", None);
+                self.problem("recovery", None);
                 self.foreign_told(answer.reply.inventory_wanted, cadence);
                 let server_ms = answer.reply.server_ms;
                 self.take_answer(asked, *answer);
@@ -136,13 +139,14 @@ impl Agent {
                 self.check_in_at_ms = now.saturating_add(pause);
                 let why = chain(&error);
                 tracing::warn!("{why}; what runs goes on running; next attempt in {pause} ms");
-                let refused = "the server does not take this device's certificate: if it has expired, enrol it again with \
-                               a new token; if not, ask your operator";
-                self.problem("refused", error.is_about_certificate().then(|| refused.into()));
+                let refused = error.is_about_certificate();
+                let problem = "the server does not take this device's certificate";
+                self.problem("refused", refused.then(|| problem.into()));
                 self.contact = Contact::Gone { failures, why };
                 // Whoever answers next may be another one, or have forgotten it.
                 self.why_sent = None;
                 self.foreign.tell_again();
+                self.recover_if_refused(refused);
                 self.event(Event::CheckInFailed);
             }
         }
@@ -179,6 +183,12 @@ impl Agent {
         }
         if let Some(receipt) = reply.receipt {
             self.take_receipt(&asked, receipt);
+        }
+        if reply.start_noted
+            && let Some(start) = self.start_sent.take()
+        {
+            let traces = start.traces.iter().map(|trace| trace.id(&start.boot_id)).collect();
+            self.work.guard(Purpose::StartReported, Some(Command::StartReported { traces }));
         }
         if reply.outcome_noted
             && let Some(outcome) = asked.outcome

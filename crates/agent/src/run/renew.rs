@@ -1,8 +1,10 @@
-//! Renewing the device's certificate while it is good: the same key, a later end.
+//! Another certificate for the same key, with a later end: renewed while the old one is good, and got back by the key alone
+//! once it has expired.
 //!
-//! The server is asked after a check-in that it has answered, when less than a third of the certificate's life is left. What
-//! it answers is looked at before it takes the old certificate's place. What must stay out: the first certificate, and
-//! the one after an expired one, which are the enrolment's.
+//! Renewal is asked for after a check-in that the server has answered, when less than a third of the certificate's life is
+//! left. The way back is taken when the server does not take the certificate: it knows the time, this machine's clock may
+//! be wrong. What the server answers is looked at before it takes the old certificate's place. What must stay out: the
+//! first certificate, which is the enrolment's.
 
 use super::{RunError, agent::Agent};
 use crate::{
@@ -12,7 +14,7 @@ use crate::{
     enrol::{self, EnrolError},
     https::{self, Certificate, ClientIdentity, HttpsError, SharedTime},
 };
-use staffel_trust::wire::Renew;
+use staffel_trust::wire::{Recover, Renew};
 use std::sync::Arc;
 
 /// The certificate is looked at, and the server asked, no more often; milliseconds.
@@ -20,6 +22,9 @@ const LOOK_EVERY_MS: u64 = 3_600_000;
 /// The pause after a failure doubles so many times: up to 16 hours.
 const MOST_DOUBLINGS: u32 = 4;
 const DAY_MS: u64 = 24 * 3_600_000;
+/// First pause after an expired certificate was not replaced, milliseconds; doubled with each further one.
+const RECOVER_FIRST_MS: u64 = 10_000;
+const RECOVER_MOST_MS: u64 = 3_600_000;
 const HINT: &str = "enrol this device first";
 
 /// Why there is no new certificate. The old one stays.
@@ -33,6 +38,8 @@ pub(super) enum RenewError {
     Request(#[from] EnrolError),
     #[error(transparent)]
     Api(#[from] ApiError),
+    #[error("the server sent something that is no nonce")]
+    Nonce,
     #[error("the server sent something that is no certificate; the old one is kept")]
     Unreadable,
     #[error("the server sent a certificate for another key than this device's; the old one is kept")]
@@ -56,11 +63,15 @@ pub(super) struct Renewal {
     look_at_ms: u64,
     failures: u32,
     under_way: bool,
+    /// Attempts in a row to get a certificate by the key alone that failed, and when the next may be made, on the running
+    /// clock.
+    recoveries: u32,
+    recover_at_ms: u64,
 }
 
 impl Renewal {
     pub fn new(certificate: Certificate) -> Self {
-        Renewal { certificate, look_at_ms: 0, failures: 0, under_way: false }
+        Renewal { certificate, look_at_ms: 0, failures: 0, under_way: false, recoveries: 0, recover_at_ms: 0 }
     }
 }
 
@@ -87,11 +98,44 @@ pub(super) async fn renew(
     time: SharedTime,
     until_ms: u64,
 ) -> Result<Connected, RenewError> {
-    let missing = || FileError::Missing { path: folder.key(), hint: HINT };
-    let key = enrol::existing_key(folder)?.ok_or_else(missing)?;
+    let key = key(folder)?;
     let pem = api.renew(&Renew { csr_pem: enrol::signing_request(&key)? }).await?.certificate_pem;
+    take(folder, time, until_ms, &key, &pem)
+}
+
+/// Asks for one by the key alone, over connections without a certificate: an expired one would end them.
+pub(super) async fn recover(
+    api: &Api,
+    folder: &Directory,
+    time: SharedTime,
+    until_ms: u64,
+) -> Result<Connected, RenewError> {
+    let key = key(folder)?;
+    let path = folder.authority();
+    let authority = directory::read(&path)?.ok_or(FileError::Missing { path, hint: HINT })?;
+    let nobody = https::client(&authority, None, Arc::clone(&time)).map_err(RunError::from)?;
+    let api = api.with_client(nobody);
+    let nonce = api.recover_nonce().await?.nonce;
+    let csr_pem = enrol::signed_nonce(&key, &nonce).ok_or(RenewError::Nonce)??;
+    let pem = api.recover(&Recover { csr_pem }).await?.certificate_pem;
+    take(folder, time, until_ms, &key, &pem)
+}
+
+fn key(folder: &Directory) -> Result<rcgen::KeyPair, RenewError> {
+    let missing = || FileError::Missing { path: folder.key(), hint: HINT };
+    Ok(enrol::existing_key(folder)?.ok_or_else(missing)?)
+}
+
+/// Looks at what the server sent, and puts it in the old one's place.
+fn take(
+    folder: &Directory,
+    time: SharedTime,
+    until_ms: u64,
+    key: &rcgen::KeyPair,
+    pem: &str,
+) -> Result<Connected, RenewError> {
     let certificate = Certificate::read(pem.as_bytes()).ok_or(RenewError::Unreadable)?;
-    if certificate.public_key != rcgen::PublicKeyData::subject_public_key_info(&key) {
+    if certificate.public_key != rcgen::PublicKeyData::subject_public_key_info(key) {
         return Err(RenewError::OtherKey);
     }
     if certificate.until_ms <= until_ms {
@@ -124,8 +168,42 @@ impl Agent {
         if expired {
             self.problem("renewal", None);
         }
-        let problem = "this device's certificate has expired: enrol it again with a new token";
+        let problem = "this device's certificate has expired; it asks for another one by its key";
         self.problem("certificate", expired.then(|| problem.into()));
+    }
+
+    /// The last check-in failed. `refused`: the server said that it does not take this device's certificate. A connection
+    /// can also end before that is heard; then this device's own time counts.
+    pub(super) fn recover_if_refused(&mut self, refused: bool) {
+        let is_expired = self.now_ms() > self.renewal.certificate.until_ms;
+        let due = self.state.now_ms >= self.renewal.recover_at_ms && !self.renewal.under_way;
+        if due && (refused || is_expired) {
+            self.renewal.under_way = true;
+            let (folder, until_ms) = (self.options.directory.clone(), self.renewal.certificate.until_ms);
+            self.work.recover(self.api.clone(), folder, Arc::clone(&self.time), until_ms);
+        }
+    }
+
+    pub(super) fn take_recovery(&mut self, result: Result<Connected, RenewError>) {
+        self.renewal.under_way = false;
+        match result {
+            Ok(connected) => {
+                tracing::info!("this device has another certificate in place of its expired one");
+                self.reconnect(connected);
+                self.check_in_at_ms = 0;
+            }
+            Err(error) => {
+                let pause = (RECOVER_FIRST_MS << self.renewal.recoveries.min(16)).min(RECOVER_MOST_MS);
+                self.renewal.recoveries = self.renewal.recoveries.saturating_add(1);
+                self.renewal.recover_at_ms = self.state.now_ms.saturating_add(self.jitter.around(pause));
+                let problem = format!(
+                    "the server does not take this device's certificate, and gives it no other: {}; if that does not \
+                     pass, enrol it again with a new token",
+                    chain(&error)
+                );
+                self.problem("recovery", Some(problem));
+            }
+        }
     }
 
     /// Asks for a new certificate if it is time to. `server_ms`: what the server's clock has just shown.
@@ -165,9 +243,10 @@ impl Agent {
     /// From here on new connections are made, with this certificate.
     fn reconnect(&mut self, connected: Connected) {
         self.api = self.api.with_client(connected.http);
-        self.renewal.certificate = connected.certificate;
-        self.renewal.failures = 0;
-        self.problem("renewal", None);
+        self.renewal = Renewal { look_at_ms: self.renewal.look_at_ms, ..Renewal::new(connected.certificate) };
+        for about in ["renewal", "recovery", "certificate", "refused"] {
+            self.problem(about, None);
+        }
     }
 }
 

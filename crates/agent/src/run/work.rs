@@ -36,6 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const CHECKING_IN: &str = "checking in";
 const SENDING: &str = "sending the inventory";
 const RENEWING: &str = "renewing the device's certificate";
+const RECOVERING: &str = "getting a certificate by the device's key";
 
 /// What a command to the guard was for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,7 @@ pub(super) enum Purpose {
     /// The remedy with this sequence.
     Repair(u64),
     OutcomeReported,
+    StartReported,
 }
 
 /// What came back from a check-in.
@@ -93,6 +95,10 @@ pub(super) enum Done {
         result: Result<(), ApiError>,
     },
     Renewed {
+        result: Result<Connected, RenewError>,
+    },
+    /// The same with an expired certificate.
+    Recovered {
         result: Result<Connected, RenewError>,
     },
     Inventoried {
@@ -212,6 +218,16 @@ impl Work {
         tokio::spawn(async move {
             let renewed = tokio::time::timeout(PATIENCE, renew::renew(&api, &folder, time, until_ms)).await;
             report.end(Done::Renewed { result: renewed.unwrap_or_else(|_| silent(PATIENCE.as_secs())) });
+        });
+    }
+
+    /// Gets one by the device's key alone, that ends after `until_ms`, and writes it into the device's folder.
+    pub fn recover(&self, api: Api, folder: Directory, time: SharedTime, until_ms: u64) {
+        let silent = |seconds| Err(ApiError::Silent { operation: RECOVERING, seconds }.into());
+        let report = self.report(Done::Recovered { result: silent(0) });
+        tokio::spawn(async move {
+            let recovered = tokio::time::timeout(PATIENCE, renew::recover(&api, &folder, time, until_ms)).await;
+            report.end(Done::Recovered { result: recovered.unwrap_or_else(|_| silent(PATIENCE.as_secs())) });
         });
     }
 }

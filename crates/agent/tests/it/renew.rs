@@ -60,14 +60,54 @@ fn a_certificate_for_another_key_is_refused_and_the_old_one_kept() {
     assert_eq!(world.status().unwrap().contact, Contact::Reached);
 }
 
-#[test]
-fn an_expired_certificate_is_told_and_the_device_comes_back_when_it_is_enrolled_again() {
-    let world = World::new();
+/// A device that knows the time, or one that only hears it from the server.
+fn expired(world: &World, knows_the_time: bool) {
     world.enrol_until(SystemTime::now() - DAY);
-    directory::write_json(&world.directory().clock(), &Kept { floor_ms: wall_ms(), ..Kept::default() }).unwrap();
-    let told = |world: &World| has_problem(world, "has expired: enrol it again with a new token");
+    if knows_the_time {
+        directory::write_json(&world.directory().clock(), &Kept { floor_ms: wall_ms(), ..Kept::default() }).unwrap();
+    }
+}
+
+#[test]
+fn a_device_with_an_expired_certificate_comes_back_by_its_key_whatever_its_clock_says() {
+    for knows_the_time in [true, false] {
+        let world = World::new();
+        expired(&world, knows_the_time);
+        let (old, key) = (world.certificate(), std::fs::read(world.directory().key()).unwrap());
+        let installation = std::fs::read(world.directory().installation()).unwrap();
+        let back = |world: &World| check_ins(world) > 2 && !has_problem(world, "certificate");
+        let agent = world.run_until(world.agent(), "the way back", back);
+        assert!(world.shows_its_certificate() && world.certificate() != old);
+        assert_eq!(std::fs::read(world.directory().key()).unwrap(), key);
+        assert_eq!(std::fs::read(world.directory().installation()).unwrap(), installation);
+        assert_eq!(world.mock(|mock| (mock.recoveries, mock.renewals)), (1, 0));
+        drop(agent);
+        // And for the next agent.
+        let before = check_ins(&world);
+        world.run_until(world.agent(), "check-ins after a restart", |world| check_ins(world) > before + 2);
+        assert_eq!(world.mock(|mock| mock.recoveries), 1);
+    }
+}
+
+#[test]
+fn a_certificate_by_the_key_for_another_key_is_refused() {
+    let world = World::new();
+    expired(&world, true);
+    let old = world.certificate();
+    world.mock(|mock| mock.lies = true);
+    world.run_until(world.agent(), "the problem", |world| has_problem(world, "certificate for another key"));
+    assert_eq!((check_ins(&world), world.certificate()), (0, old));
+}
+
+#[test]
+fn a_key_that_gets_no_certificate_is_told_and_the_device_comes_back_when_it_is_enrolled_again() {
+    let world = World::new();
+    expired(&world, true);
+    world.mock(|mock| mock.recovers = false);
+    let told = |world: &World| has_problem(world, "enrol it again with a new token");
     let agent = world.run_until(world.agent(), "the problem", told);
     assert_eq!((check_ins(&world), world.mock(|mock| mock.renewals)), (0, 0));
+    assert_eq!(world.mock(|mock| mock.recovery_requests), 1, "the server is not asked again at once");
     let before = std::fs::read(world.directory().installation()).unwrap();
     block_on(enrol::enrol(&world.directory(), &world.enrol)).unwrap();
     assert_eq!(std::fs::read(world.directory().installation()).unwrap(), before);

@@ -113,6 +113,7 @@ impl Guard {
             Command::Keyring { keyring } => self.next_keyring(keyring),
             Command::Remedy { remedy } => self.remedy(&remedy),
             Command::OutcomeReported => done(self.handle(Event::OutcomeReported)),
+            Command::StartReported { traces } => self.start_reported(&traces),
             Command::Prepare { .. } | Command::Probe => failed("answered elsewhere".into()),
         }
     }

@@ -24,10 +24,11 @@ use crate::{
     slots::Slots,
     socket,
     supervise::{AGENT, AgentProgram, MARKER, Supervisor},
+    traces::{self, Places},
 };
 use serde::{Deserialize, Serialize};
 use staffel_core::{
-    boot::{Event, Generation},
+    boot::{Event, Generation, traces::Start},
     ids::Digest,
 };
 use staffel_statement::{bundle::Verifier, guard::Command};
@@ -64,6 +65,8 @@ pub struct Options {
     pub system_partition: Option<PathBuf>,
     /// Where the running kernel's command line stands.
     pub command_line_file: PathBuf,
+    /// Where earlier starts of the machine left traces.
+    pub traces: Places,
 }
 
 impl Options {
@@ -81,6 +84,7 @@ impl Options {
             quarantine_roots: Vec::new(),
             system_partition: None,
             command_line_file: "/proc/cmdline".into(),
+            traces: Places::default(),
         }
     }
 }
@@ -153,6 +157,8 @@ pub(crate) struct Guard {
     unsaved: Option<String>,
     /// What was found damaged at the start.
     damage: Vec<String>,
+    /// What earlier starts of the machine left; none before this one has its id.
+    found: Option<Start>,
     ticked_ms: u64,
     saved_ms: u64,
     trial_until_ms: Option<u64>,
@@ -244,6 +250,7 @@ impl Guard {
             pending: VecDeque::new(),
             unsaved: None,
             damage,
+            found: None,
             ticked_ms: now,
             saved_ms: now,
             trial_until_ms: None,
@@ -263,6 +270,7 @@ impl Guard {
             Some(file) => std::fs::read_to_string(file).doing("read", file)?.trim().to_string(),
             None => platform::boot_id().doing("read the boot id of", "this machine".as_ref())?,
         };
+        self.found = Some(traces::look(&self.options.traces, self.options.system_partition.as_deref(), &boot_id));
         self.enter_safe_system();
         if let Err(error) = self.handle(Event::Started { boot_id }) {
             eprintln!("guard-ctl: {error}");

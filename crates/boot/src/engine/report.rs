@@ -1,8 +1,9 @@
 //! The guard's state as the agent and a person see it.
 
-use super::Guard;
+use super::{Guard, commands::failed};
 use crate::platform;
-use staffel_statement::guard::Status;
+use staffel_core::ids::Digest;
+use staffel_statement::guard::{Reply, Status};
 
 impl Guard {
     pub(super) fn status(&self) -> Status {
@@ -15,6 +16,7 @@ impl Guard {
             left: boot.left.clone(),
             trial: boot.trial.clone(),
             outcome: boot.outcome.clone(),
+            start: self.found.clone().and_then(|found| found.without(&self.record.told)),
             readiness: self.readiness(None),
             services: self.supervisor.status(),
             disabled: self.record.disabled.clone(),
@@ -25,6 +27,17 @@ impl Guard {
             prepared: self.prepared.as_ref().map(|prepared| prepared.release),
             keyring_version: self.verifier.keyring().version,
             lacking: self.lacking(),
+        }
+    }
+
+    /// The server has heard of these: they are not told again for as long as they are found.
+    pub(super) fn start_reported(&mut self, heard: &[Digest]) -> Reply {
+        let Some(found) = &self.found else { return Reply::Done { why: "nothing was found".into() } };
+        let ids = found.traces.iter().map(|trace| trace.id(&found.boot_id));
+        let told: Vec<Digest> = ids.filter(|id| heard.contains(id) || self.record.told.contains(id)).collect();
+        match self.note(|record| record.told = told) {
+            Ok(()) => Reply::Done { why: "the server knows how this machine came to start".into() },
+            Err(error) => failed(format!("nothing was done: {error}")),
         }
     }
 

@@ -10,3 +10,4 @@ mod killed;
 mod lost_records;
 mod remedies;
 mod support;
+mod traces;

@@ -210,6 +210,8 @@ impl World {
             }
         };
         command.arg("serve").arg("--root").arg(&self.layout.root).arg("--boot-id-file").arg(self.path("boot-id"));
+        // Not what the machine of the tests has been through.
+        command.arg("--pstore").arg(self.path("pstore")).arg("--watchdogs").arg(self.path("watchdogs"));
         command.args(&self.options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.guard = Some(command.spawn().unwrap());
     }

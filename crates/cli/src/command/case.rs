@@ -313,6 +313,9 @@ fn sheet(view: &CaseView, now: u64) -> String {
     if view.channels.is_empty() {
         line("reach", "nobody knows how: `staffel import contacts`".into());
     }
+    for start in &view.starts {
+        text.push_str(&super::device::start_lines(start, now));
+    }
     for entry in &view.history {
         let _ = writeln!(text, "  {}  #{:<6} {}", clock(entry.at_ms), entry.position, entry.text);
     }

@@ -9,7 +9,9 @@ use crate::{
     output::{json, table},
 };
 use anyhow::Result;
-use staffel_server::api::{DeviceQuery, DeviceView, DeviceWhy, DeviceWhyRollout, RemedyView, TokenRequest, Word};
+use staffel_server::api::{
+    DeviceQuery, DeviceView, DeviceWhy, DeviceWhyRollout, RemedyView, StartView, TokenRequest, Word,
+};
 
 /// Subcommands of `staffel device`.
 #[derive(clap::Subcommand)]
@@ -204,9 +206,27 @@ fn explanation(why: &DeviceWhy, now: u64) -> String {
     for rollout in &why.rollouts {
         text.push_str(&place(rollout));
     }
+    for start in &why.starts {
+        text.push_str(&start_lines(start, now));
+    }
+    if let Some(certificate) = &why.certificate {
+        let ago = span(now.saturating_sub(certificate.at_ms));
+        let got = certificate.refused.as_ref().map_or("it got one by its key".into(), |why| format!("refused: {why}"));
+        text.push_str(&format!("certificate in place of an expired one, asked for {ago} ago\n  {got}\n"));
+    }
     for remedy in &why.remedies {
         let RemedyView { sequence, action, state, why, by, .. } = remedy;
         text.push_str(&format!("remedy {sequence}: {action}, sent by {by}\n  {state}: {why}\n"));
+    }
+    text
+}
+
+/// A start of the machine, and what it found of an earlier one.
+pub fn start_lines(start: &StartView, now: u64) -> String {
+    let ago = span(now.saturating_sub(start.at_ms));
+    let mut text = format!("start {}, heard of {ago} ago, entry {} of the log\n", start.boot_id, start.position);
+    for line in &start.says {
+        text.push_str(&format!("  found: {line}\n"));
     }
     text
 }
@@ -230,6 +250,7 @@ fn place(rollout: &DeviceWhyRollout) -> String {
 mod tests {
     use super::*;
     use staffel_core::{conditions::Refusal, ids::DeviceId};
+    use staffel_server::api::CertificateView;
 
     fn device() -> DeviceView {
         DeviceView {
@@ -263,7 +284,14 @@ mod tests {
         let refusal = Refusal::AuthorisationTooFewSigners { have: 1 };
         let first = DeviceWhyRollout { refusals: vec![refusal], ..entry(2) };
         let second = DeviceWhyRollout { problems: vec!["the disk is full".into()], ..entry(0) };
-        let text = explanation(&DeviceWhy { device: device(), rollouts: vec![first, second], remedies: vec![] }, 4_000);
+        let line = "kernel, Panic: Kernel panic - not syncing: x";
+        let (boot_id, says) = ("boot-7".into(), vec![line.into()]);
+        let start = StartView { at_ms: 2_000, position: 9, boot_id, says, traces: Vec::new() };
+        let certificate =
+            Some(CertificateView { at_ms: 3_000, refused: Some("the key was seen in two machines".into()) });
+        let rollouts = vec![first, second];
+        let why = DeviceWhy { device: device(), rollouts, remedies: vec![], starts: vec![start], certificate };
+        let text = explanation(&why, 4_000);
         let expected = "clinic/ward-3/pc-1
   id        07070707070707070707070707070707
   is        alive, heard 3 s ago, mode normal
@@ -275,6 +303,10 @@ rollout 2: pump 2.0
   condition 3: 1 of 2 releasers have signed
 the device as a whole
   the disk is full
+start boot-7, heard of 2 s ago, entry 9 of the log
+  found: kernel, Panic: Kernel panic - not syncing: x
+certificate in place of an expired one, asked for 1 s ago
+  refused: the key was seen in two machines
 ";
         assert_eq!(text, expected);
     }

@@ -25,6 +25,9 @@ pub const POWER_CUT: &str = "power-cut";
 /// In the machine's folder: the identity of its present boot.
 pub const BOOT_ID: &str = "boot-id";
 
+/// In the machine's folder: what a kernel that panics leaves for the next start, as Linux shows it in `/sys/fs/pstore`.
+pub const PSTORE: &str = "pstore";
+
 /// Arguments of the hidden command.
 #[derive(clap::Args)]
 pub struct Args {
@@ -97,12 +100,29 @@ fn boot(args: &Args, trigger: &std::path::Path, boot_id: &std::path::Path, stop:
         }
         if std::fs::metadata(trigger).is_ok_and(|file| file.len() > 0) {
             power_loss();
+            if !args.folder.join(POWER_CUT).exists() {
+                last_words(args);
+            }
             return Ok("panic: every process of this machine is dead");
         }
         if !alive(pid) {
             power_loss();
             return Ok("the guard is gone: every process of this machine is dead");
         }
+    }
+}
+
+/// What the kernel of a machine writes when it panics, for the guard of the next start.
+fn last_words(args: &Args) {
+    let folder = args.folder.join(PSTORE);
+    let record = "Panic#1 Part1\n<6>[    4.100000] sysrq: Trigger a crash\n\
+                  <0>[    4.200000] Kernel panic - not syncing: sysrq triggered crash\n";
+    let name = format!("dmesg-efi_pstore-{}01001", seconds());
+    // The time makes each panic's record one of its own, as it does in a kernel's log.
+    let written = std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::write(folder.join(name), format!("{record}<0>[    4.3] at {}\n", seconds())));
+    if let Err(error) = written {
+        note(args, &format!("the kernel's last words are lost: {error}"));
     }
 }
 

@@ -232,7 +232,11 @@ fn clocks_in_1970_and_2099() {
     fleet.all_run("counter", "2");
     let right = fleet.status(2).expect("it runs").to_string();
     assert!(!right.contains("this machine's clock"), "{right}");
-    // libfaketime leaves these behind when its process is killed.
+    end_with_wrong_clocks(fleet);
+}
+
+/// Ends a fleet of which some machines ran with libfaketime, which leaves files behind when its process is killed.
+pub fn end_with_wrong_clocks(fleet: Fleet) {
     let folder = fleet.lab.folder.to_string_lossy().into_owned();
     let is_ours = |pid: &u32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -249,7 +253,8 @@ fn clocks_in_1970_and_2099() {
     }
 }
 
-fn faketime() -> Option<PathBuf> {
+/// The library that lets a machine have a clock of its own.
+pub fn faketime() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path());
     let places = folders.chain([PathBuf::from("/usr/lib"), PathBuf::from("/usr/local/lib")]);
     places.map(|folder| folder.join("faketime/libfaketime.so.1")).find(|path| path.is_file())

@@ -58,6 +58,10 @@ fn a_driver_that_panics_is_taken_away_from_afar() {
     show("19 July: from the supplier's update to the safe system's report", since(updated));
     show("19 July: what it reports", device()["mode"].as_str().unwrap_or_default());
     assert!(machine.said().contains("protection: built-in detection is active"), "{}", machine.said());
+    // The start that came up in the safe system has found what the driver did to the ones before.
+    let starts = fleet.json(&["device", "why", "pc-1"])["starts"].clone();
+    show("19 July: what the safe system found", &starts);
+    assert!(starts.to_string().contains("Panic"), "{starts}");
     let mut case = Value::Null;
     wait(
         "a case",

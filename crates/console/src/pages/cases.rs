@@ -1,7 +1,7 @@
 //! Recovery: incidents, what is not back and whom to call, one case and what people say about it. Must stay out: deciding when
 //! a case is over; that takes the device's own proof.
 
-use super::{Line, draw::bar, lines};
+use super::{Line, StartLines, draw::bar, lines, starts};
 use crate::{
     auth::{Ask, Posted},
     times,
@@ -320,6 +320,7 @@ struct OnePage {
     channels: Vec<Choice>,
     outcomes: Vec<Choice>,
     reach: Vec<(String, String, String)>,
+    starts: Vec<StartLines>,
     lines: Vec<Line>,
     may_say: bool,
     is_closed: bool,
@@ -369,6 +370,7 @@ async fn one(ask: Ask, Path(id): Path<u64>) -> Result<Response, Stop> {
         reach: reach.collect(),
         channels: choices(words, "channel", &CHANNELS, "phone"),
         outcomes: choices(words, "outcome", &OUTCOMES, "no-answer"),
+        starts: starts(words, &view.starts),
         lines: lines(words, &told),
         may_say: ask.person.caller.role >= Role::Operator,
         is_closed: view.closed_ms.is_some(),

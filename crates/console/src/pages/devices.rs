@@ -1,6 +1,6 @@
 //! Devices: search and one device with its history and why it does nothing. Must stay out: changing a device.
 
-use super::{Line, lines};
+use super::{Line, StartLines, lines, starts};
 use crate::{
     auth::Ask,
     web::{Console, Frame, Stop, encode, page},
@@ -184,6 +184,7 @@ struct OnePage {
     frame: Frame,
     row: Row,
     places: Vec<Place>,
+    starts: Vec<StartLines>,
     lines: Vec<Line>,
 }
 
@@ -199,6 +200,8 @@ async fn one(ask: Ask, Path(id): Path<String>) -> Result<Response, Stop> {
     let frame = ask.frame("devices", format!("{} · {}", why.device.name, why.device.site));
     let mut places: Vec<Place> = why.rollouts.iter().map(|entry| place(words, entry)).collect();
     places.reverse();
-    let template = OnePage { row: row(words, frame.now_ms, why.device), places, lines: lines(words, &told), frame };
+    let starts = starts(words, &why.starts);
+    let template =
+        OnePage { row: row(words, frame.now_ms, why.device), places, starts, lines: lines(words, &told), frame };
     Ok(page(StatusCode::OK, &template))
 }

@@ -15,6 +15,8 @@ mod software;
 
 use crate::web::Console;
 use axum::Router;
+use staffel_core::boot::traces::Trace;
+use staffel_server::api::StartView;
 use std::sync::Arc;
 
 pub(crate) fn routes() -> Router<Arc<Console>> {
@@ -29,6 +31,29 @@ pub(crate) fn routes() -> Router<Arc<Console>> {
         .merge(remedies::routes())
         .merge(notices::routes())
         .merge(account::routes())
+}
+
+/// A start of a machine that found something of an earlier one.
+pub(crate) struct StartLines {
+    pub at_ms: u64,
+    pub boot_id: String,
+    pub lines: Vec<String>,
+    /// `bad` after a crash.
+    pub tone: &'static str,
+}
+
+/// Starts in words, latest first.
+pub(crate) fn starts(words: crate::words::Words, starts: &[StartView]) -> Vec<StartLines> {
+    let said = |(trace, says): (&Trace, &String)| {
+        words.tagged("trace", &serde_json::to_value(trace).unwrap_or_default(), says)
+    };
+    let one = |start: &StartView| StartLines {
+        at_ms: start.at_ms,
+        boot_id: start.boot_id.clone(),
+        lines: start.traces.iter().zip(&start.says).map(said).collect(),
+        tone: if start.traces.iter().any(Trace::is_crash) { "bad" } else { "" },
+    };
+    starts.iter().rev().map(one).collect()
 }
 
 /// What stands in the log, as a page lists it.
@@ -53,6 +78,7 @@ pub(crate) fn lines(words: crate::words::Words, entries: &[staffel_server::pages
             | "recovery.fell-silent"
             | "device.refused"
             | "device.cloned"
+            | "certificate.refused"
             | "access.refused" => "bad",
             "recovery.debt-opened"
             | "recovery.doubted"

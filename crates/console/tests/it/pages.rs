@@ -158,3 +158,35 @@ async fn a_case_is_opened_owned_tried_and_can_not_be_closed_without_proof() {
     let answer = vera.submit("/cases/1", "/cases/1/note", &[("text", "hello")]).await;
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_machine_found_after_a_crash_is_shown_in_both_languages_and_as_text() {
+    let world = World::with_fleet().await;
+    let id = world.device("clinic", "lab", "pc-crashed").await;
+    let kernel = serde_json::json!({
+        "trace": "kernel", "reason": "Panic", "line": "Kernel panic - not syncing: <img src=x>", "bytes": 912,
+        "sha256": "ab".repeat(32),
+    });
+    let entry = serde_json::json!({ "trace": "entry", "number": 7, "committed": false, "why": "it did not start" });
+    let start = serde_json::json!({ "boot_id": "boot-<7>", "traces": [kernel, entry] });
+    let said = serde_json::json!({ "boot_id": "boot-<7>", "mode": { "mode": "normal" }, "start": start });
+    let reply = world.engine.check_in(id, serde_json::from_value(said).unwrap()).await.unwrap();
+    assert!(reply.start_noted);
+    let mut ann = world.person("ann", Role::Operator, None).await;
+    let fields = [("class", "outage"), ("why", "it crashed"), ("devices", "clinic/lab/pc-crashed")];
+    ann.submit("/incidents/new", "/incidents/new", &fields).await;
+    for (language, title, left) in [
+        ("en", "How it came to start", "Boot entry 7, left"),
+        ("de", "Wie es zum Start kam", "Starteintrag 7, verlassen"),
+    ] {
+        ann.get(&format!("/language/{language}")).await;
+        for path in ["/devices/pc-crashed", "/cases/1"] {
+            let page = ann.page(path).await;
+            assert!(
+                page.contains(title) && page.contains(left) && page.to_lowercase().contains("912 bytes"),
+                "{path}: {page}"
+            );
+            assert!(page.contains("not syncing: &#60;img") && !page.contains("<img src=x"), "{path}: {page}");
+        }
+    }
+}

@@ -29,6 +29,9 @@ pub enum Report {
     CutOff { why: String },
     /// Shuts down in an orderly way.
     Leaving,
+    /// Started again, and found that the start before had crashed. What follows from that for the change, the device says
+    /// apart.
+    Crashed,
 }
 
 /// The answer to [`Report::Ready`].
@@ -120,6 +123,7 @@ impl Rollout {
             }
             // A control that crashes on its own is what the treated are compared with.
             Report::Failed { .. } => (self.observe(unit, Metric::Crashed).into_iter().collect(), None),
+            Report::Crashed => (self.observe(unit, Metric::Crashed).into_iter().collect(), None),
             Report::Leaving if self.units[unit as usize].permitted > 0 && phase != Phase::None => {
                 let mut events: Vec<Event> = self.observe(unit, Metric::Departed).into_iter().collect();
                 if open || self.watched_now(unit) {

@@ -1,6 +1,6 @@
 //! Incidents and recovery cases as people and programs see them. Must stay out: how they come about.
 
-use super::{ChannelView, HistoryEntry};
+use super::{ChannelView, HistoryEntry, StartView};
 use serde::{Deserialize, Serialize};
 use staffel_core::{
     ids::DeviceId,
@@ -180,6 +180,9 @@ pub struct CaseView {
     /// Who closed it; none: the probe alone.
     pub closed_by: Option<String>,
     pub reopened: u32,
+    /// Starts of its machine that found what an earlier one had left, oldest first; only when one case was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub starts: Vec<StartView>,
     /// What happened, with positions in the log; only when one case was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<HistoryEntry>,

@@ -29,6 +29,7 @@ struct Owed {
     receipt: Option<Receipt>,
     outcome_noted: bool,
     declined_noted: bool,
+    start_noted: bool,
 }
 
 impl Engine {
@@ -108,6 +109,7 @@ impl Engine {
             }
             self.behind(&mut state, request.checkpoint_ahead.as_deref(), now, &mut pending)?;
             let inventory_wanted = self.inventory(&mut state, index, request.inventory.as_ref(), now, &mut pending)?;
+            owed.start_noted = self.started(&mut state, index, &request, &mut pending)?;
             let unchanged = state.info[index as usize].running == ran && request.mode == Mode::Normal;
             self.report(&mut state, index, &request, unchanged, now, &mut owed, &mut pending)?;
             let signs = self.sign_of_life(&mut state, index, &request, boot_number(&request.boot_id), now);
@@ -128,6 +130,7 @@ impl Engine {
                 outcome_noted: false,
                 inventory_wanted,
                 declined_noted: false,
+                start_noted: false,
             }
         };
         // What was decided stands in the log before anybody hears of it.
@@ -142,6 +145,7 @@ impl Engine {
         });
         reply.outcome_noted = owed.outcome_noted;
         reply.declined_noted = owed.declined_noted;
+        reply.start_noted = owed.start_noted;
         Ok(reply)
     }
 

@@ -9,7 +9,8 @@
 //! (what people ask), `remedies` and `unhalt` (repair, and taking a halt back), `recovery` (incidents, cases, sites),
 //! `notices` (who is told, and telling them), `drive` (the clockwork: plans, frontiers, checkpoints), `foreign` (what devices
 //! have that Staffel did not bring), `erase` (personal data), `alerts` (people on duty), `view` and `pages` (what is shown),
-//! `series` (how rollouts came to where they are), `refuse` (attempts that were refused). What must stay out:
+//! `series` (how rollouts came to where they are), `refuse` (attempts that were refused), `identity` (keys whose certificate
+//! has expired), `starts` (how machines came to start). What must stay out:
 //! HTTP and TLS, and any decision about a rollout.
 
 pub mod alerts;
@@ -18,6 +19,7 @@ mod device;
 mod drive;
 mod erase;
 mod foreign;
+mod identity;
 pub mod notices;
 mod operate;
 mod pages;
@@ -28,6 +30,7 @@ mod remedies;
 mod response;
 mod retire;
 mod series;
+mod starts;
 mod state;
 mod unhalt;
 mod view;

@@ -5,9 +5,11 @@
 use super::recovery::Place;
 use serde::{Deserialize, Serialize};
 use staffel_core::{
+    boot::traces::Start,
     conditions::{Reach, Refusal},
     evidence::Arm,
     foreign::{Component, Suspect},
+    identity,
     ids::{DeviceId, Digest},
     profile::Profile,
     recovery, rollout,
@@ -59,6 +61,12 @@ pub enum Record {
         refusals: Vec<Refusal>,
         problems: Vec<String>,
     },
+    /// Its machine has started, and has found what an earlier start left behind.
+    DeviceStarted {
+        device: DeviceId,
+        #[serde(flatten)]
+        start: Start,
+    },
     DeviceLeft {
         device: DeviceId,
         why: String,
@@ -92,6 +100,16 @@ pub enum Record {
     /// Two live boots on one key.
     DeviceCloned {
         device: DeviceId,
+    },
+    /// Its certificate had expired, and it has proven that it holds its key: it gets a new one.
+    CertificateRecovered {
+        device: DeviceId,
+    },
+    /// The same proof, and no certificate.
+    CertificateRefused {
+        device: DeviceId,
+        #[serde(flatten)]
+        refusal: identity::Refusal,
     },
     PolicySet {
         tenant: String,
@@ -212,11 +230,14 @@ impl Record {
             Record::DeviceEnrolled { .. } => "device.enrolled",
             Record::DeviceChanged { .. } => "device.changed",
             Record::DeviceRefused { .. } => "device.refused",
+            Record::DeviceStarted { .. } => "device.started",
             Record::DeviceLeft { .. } => "device.left",
             Record::InventorySeen { .. } => "inventory.seen",
             Record::DeviceInventory { .. } => "device.inventory",
             Record::ForeignSuspected { .. } => "foreign.suspected",
             Record::DeviceCloned { .. } => "device.cloned",
+            Record::CertificateRecovered { .. } => "certificate.recovered",
+            Record::CertificateRefused { .. } => "certificate.refused",
             Record::DeviceRetired { .. } => "device.retired",
             Record::CloneCleared { .. } => "device.clone-cleared",
             Record::PolicySet { .. } => "policy.set",

@@ -5,11 +5,13 @@
 
 use super::{
     foreign::SuspectNoted,
+    identity::Attempt,
     notices::{KeptAddresses, Notices},
     record::Record,
     recovery::Recovery,
     remedies::Sent,
     series::{Series, Trail, device_of},
+    starts::StartNoted,
 };
 use staffel_core::{
     conditions::Authorisation,
@@ -166,6 +168,10 @@ pub struct State {
     pub suspects: Vec<SuspectNoted>,
     /// When these went into safe mode, Unix milliseconds.
     pub safe_since: BTreeMap<DeviceIndex, u64>,
+    /// Starts of devices that had something to tell.
+    pub starts: BTreeMap<DeviceIndex, Vec<StartNoted>>,
+    /// Devices that asked for a certificate with an expired one, and what became of it last.
+    pub attempts: BTreeMap<DeviceIndex, Attempt>,
     /// Devices that started without a goodbye; forgotten at a restart.
     pub restarts: Restarts,
     /// When suspects were last looked for; forgotten at a restart.
@@ -276,6 +282,7 @@ impl State {
                     self.recovery.book.left(index, true);
                 }
             }
+            Record::DeviceStarted { device, start } => self.device_started(device, start, at_ms, position),
             Record::InventorySeen { digest, components } => self.foreign.learn(*digest, components),
             Record::DeviceInventory { device, inventory } => {
                 if let Some(index) = self.fleet.find(device) {
@@ -290,6 +297,8 @@ impl State {
                     self.fleet.devices[index as usize].cloned = true;
                 }
             }
+            Record::CertificateRecovered { device } => self.certificate_asked(device, None, at_ms),
+            Record::CertificateRefused { device, refusal } => self.certificate_asked(device, Some(*refusal), at_ms),
             Record::PolicySet { tenant, policy, .. } => self.policy_set(tenant, policy),
             Record::RolloutStarted { rollout, release, authorisation, profile, by, .. } => {
                 self.rollout_started(*rollout, release, authorisation, profile, by, at_ms);
@@ -342,7 +351,10 @@ impl State {
             | Record::DeviceChanged { device, .. }
             | Record::DeviceRefused { device, .. }
             | Record::DeviceLeft { device, .. }
+            | Record::DeviceStarted { device, .. }
             | Record::DeviceCloned { device }
+            | Record::CertificateRecovered { device }
+            | Record::CertificateRefused { device, .. }
             | Record::DeviceRetired { device, .. }
             | Record::CloneCleared { device, .. }
             | Record::DeviceInventory { device, .. }

@@ -5,8 +5,8 @@ use super::{
     state::{Refused, Running, State},
 };
 use crate::api::{
-    Caller, DevicePage, DeviceQuery, DeviceView, DeviceWhy, DeviceWhyRollout, HistoryEntry, RolloutView, ServerStatus,
-    TenantView,
+    Caller, CertificateView, DevicePage, DeviceQuery, DeviceView, DeviceWhy, DeviceWhyRollout, HistoryEntry,
+    RolloutView, ServerStatus, TenantView,
 };
 use staffel_core::{
     fleet::DeviceIndex,
@@ -134,7 +134,17 @@ impl Engine {
         for before in refused.iter().filter(|before| !said.iter().any(|why| why.rollout == before.why.rollout)) {
             add_earlier(&mut rollouts, before, now);
         }
-        Ok(DeviceWhy { device: device(&state, index, now), rollouts, remedies: state.remedy_views(index, now) })
+        let certificate = state.attempts.get(&index).map(|attempt| CertificateView {
+            at_ms: attempt.at_ms,
+            refused: attempt.refused.map(|refusal| refusal.to_string()),
+        });
+        Ok(DeviceWhy {
+            device: device(&state, index, now),
+            rollouts,
+            remedies: state.remedy_views(index, now),
+            starts: state.start_views(index),
+            certificate,
+        })
     }
 
     /// The customers.

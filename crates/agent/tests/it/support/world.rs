@@ -5,7 +5,7 @@ use super::{
     http::{Answer, Request, serve},
     keys::Authority,
 };
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, pem::PemObject};
 use staffel_agent::{
     clock::wall_ms,
     directory::Directory,
@@ -30,7 +30,9 @@ use staffel_trust::{
         predicate::{File, Gate, Halt, Headed, Header, Predicate, Probe, Receipt, Release, TenantPolicy, sign},
     },
     tuf::writer::{self, KeySet, Repository, Source},
-    wire::{Board, CheckIn, CheckInReply, Enrol, Enrolled, Offer, Renew, gate_target, release_target},
+    wire::{
+        Board, CheckIn, CheckInReply, Enrol, Enrolled, Offer, Recover, RecoverNonce, Renew, gate_target, release_target,
+    },
 };
 use std::{
     path::PathBuf,
@@ -85,6 +87,11 @@ pub struct Mock {
     /// End of the certificates that it makes at an enrolment.
     pub enrolled_until: SystemTime,
     pub renewals: u32,
+    /// A device may get a certificate by its key alone.
+    pub recovers: bool,
+    pub recoveries: u32,
+    /// Requests for a certificate by the key alone.
+    pub recovery_requests: u32,
     /// A renewal is answered with a certificate for a key of its own.
     pub lies: bool,
     /// The certificate that was last shown, DER.
@@ -147,6 +154,9 @@ impl Mock {
             let (tenant, site) = ("clinic".into(), "main".into());
             return Answer::json(&Enrolled { device: self.device, tenant, site, certificate_pem });
         }
+        if path == "/v1/recover" {
+            return self.recover(&request);
+        }
         let Some(shown) = request.certificate else { return Answer::status(401) };
         self.shown = shown;
         match path {
@@ -173,6 +183,27 @@ impl Mock {
         }
     }
 
+    /// Gives a nonce out, or takes it signed.
+    fn recover(&mut self, request: &Request) -> Answer {
+        const NONCE: &str = "6e6f6e6365";
+        assert_eq!(request.certificate, None, "an expired certificate would end the connection");
+        if request.body.is_empty() {
+            return Answer::json(&RecoverNonce { nonce: NONCE.into() });
+        }
+        self.recovery_requests += 1;
+        let Recover { csr_pem } = serde_json::from_slice(&request.body).unwrap();
+        let der = CertificateSigningRequestDer::from_pem_slice(csr_pem.as_bytes()).unwrap();
+        let signed = der.windows(NONCE.len()).any(|window| window == NONCE.as_bytes());
+        if !signed || !self.recovers {
+            return Answer::status(403);
+        }
+        let csr_pem = if self.lies { other_request() } else { csr_pem };
+        let (certificate_pem, _) = self.authority.sign(&csr_pem, far());
+        self.recoveries += 1;
+        let (tenant, site) = ("clinic".into(), "main".into());
+        Answer::json(&Enrolled { device: self.device, tenant, site, certificate_pem })
+    }
+
     fn check_in(&mut self, request: CheckIn) -> Answer {
         let now = wall_ms();
         let permit = request.ready.as_ref().zip(self.arm).map(|(ready, arm)| {
@@ -193,6 +224,7 @@ impl Mock {
         });
         let outcome_noted = request.outcome.is_some();
         let declined_noted = !request.declined.is_empty();
+        let start_noted = request.start.is_some();
         self.outcomes.extend(request.outcome.clone());
         self.check_ins.push(request);
         Answer::json(&CheckInReply {
@@ -207,6 +239,7 @@ impl Mock {
             outcome_noted,
             inventory_wanted: false,
             declined_noted,
+            start_noted,
         })
     }
 }
@@ -251,6 +284,9 @@ impl World {
             enrolments: 0,
             enrolled_until: far(),
             renewals: 0,
+            recovers: true,
+            recoveries: 0,
+            recovery_requests: 0,
             lies: false,
             shown: Vec::new(),
             byes: 0,

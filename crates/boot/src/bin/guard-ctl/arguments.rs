@@ -23,6 +23,9 @@ guard-ctl serve --root DIR [options] [--agent PROGRAM ARGUMENT...]
     --quarantine-root DIR     where remedies may take foreign files away; may be given more than once
     --system-partition DIR    the system partition of the firmware, if the guard is set up there
     --command-line-file FILE  where the running kernel's command line stands (/proc/cmdline)
+    --pstore DIR              where a kernel's last words are found; may be given more than once (/sys/fs/pstore and
+                              /var/lib/systemd/pstore)
+    --watchdogs DIR           where watchdogs say what happened (/sys/class/watchdog)
 
 guard-ctl status --root DIR [--json]    what runs, what is on trial, what is lacking
 guard-ctl send --root DIR               send one JSON command from standard input, print the reply
@@ -67,6 +70,7 @@ pub struct Arguments<I: Iterator<Item = OsString>> {
     partition: Option<PathBuf>,
     json: bool,
     options: Options,
+    pstore: Vec<PathBuf>,
 }
 
 impl<I: Iterator<Item = OsString>> Arguments<I> {
@@ -82,6 +86,7 @@ impl<I: Iterator<Item = OsString>> Arguments<I> {
             partition: None,
             json: false,
             options: Options::new(""),
+            pstore: Vec::new(),
         };
         let task = task.to_string_lossy().into_owned();
         match task.as_str() {
@@ -120,6 +125,11 @@ impl<I: Iterator<Item = OsString>> Arguments<I> {
             }
             ("serve", "--system-partition") => self.options.system_partition = Some(self.value(option)?.into()),
             ("serve", "--command-line-file") => self.options.command_line_file = self.value(option)?.into(),
+            ("serve", "--pstore") => {
+                let folder = self.value(option)?.into();
+                self.pstore.push(folder);
+            }
+            ("serve", "--watchdogs") => self.options.traces.watchdogs = self.value(option)?.into(),
             ("serve", "--agent") => {
                 let program = self.value(option)?.into();
                 self.options.agent = Some(AgentProgram { program, arguments: self.rest.by_ref().collect() });
@@ -129,7 +139,10 @@ impl<I: Iterator<Item = OsString>> Arguments<I> {
         Ok(())
     }
 
-    fn task(self, task: &str) -> Result<Task, String> {
+    fn task(mut self, task: &str) -> Result<Task, String> {
+        if !self.pstore.is_empty() {
+            self.options.traces.pstore = self.pstore;
+        }
         let root = self.root.ok_or("--root DIR is missing")?;
         Ok(match task {
             "serve" => Task::Serve(Box::new(Options { root, ..self.options })),

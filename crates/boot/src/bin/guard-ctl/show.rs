@@ -55,6 +55,9 @@ pub fn status(status: &Status) -> String {
         let how = if outcome.committed { "committed" } else { "rolled back" };
         line("last change", format!("rollout {}: {how}: {}", outcome.rollout, outcome.why));
     }
+    for trace in status.start.iter().flat_map(|start| &start.traces) {
+        line("before this", trace.to_string());
+    }
     for service in &status.services {
         let runs = match service.process_id {
             Some(pid) if service.running => format!("runs as process {pid}"),

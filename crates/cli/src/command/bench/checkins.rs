@@ -178,6 +178,7 @@ async fn enrol(
         ready: None,
         on_trial: None,
         outcome: None,
+        start: None,
         declined: Vec::new(),
         why: None,
         inventory: None,

@@ -168,6 +168,7 @@ async fn check_in(State(server): Server, ConnectInfo(Caller(device)): Peer, body
         outcome_noted: said.outcome.is_some(),
         inventory_wanted: false,
         declined_noted: !said.declined.is_empty(),
+        start_noted: said.start.is_some(),
     };
     script.since += u32::from(said.board == script.board.version);
     script.heard = Some(said);

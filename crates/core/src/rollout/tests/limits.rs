@@ -312,3 +312,30 @@ fn a_policy_that_changes_on_the_way_counts_from_then_on() {
     assert_eq!(world.rollouts[0].counts.exposed_ever, before);
     assert!(matches!(world.rollouts[0].status, Status::Completed { .. }));
 }
+
+#[test]
+fn a_crash_that_a_start_found_counts_once_for_each_device_with_a_permit() {
+    use crate::{
+        evidence::{Arm, Metric},
+        rollout::{Event, Report},
+    };
+    let mut world = demo_with(fleet_of(24, 1, 1, 1), 11, |_| {});
+    let crashed =
+        |world: &World, device| world.rollouts[0].report(&world.fleet, device, &Report::Crashed, world.now_ms).0;
+    assert!((0..24).all(|device| crashed(&world, device).is_empty()), "nobody has a permit yet");
+    world.run_until(START_MS + MINUTE, |world| {
+        let arms: Vec<Arm> = (0..24)
+            .flat_map(|device| crashed(world, device))
+            .filter_map(|event| if let Event::Observed { arm, .. } = event { Some(arm) } else { None })
+            .collect();
+        arms.contains(&Arm::Treated) && arms.contains(&Arm::Control)
+    });
+    for arm in [Arm::Treated, Arm::Control] {
+        let is_of = |device: &u32| matches!(crashed(&world, *device)[..], [Event::Observed { metric: Metric::Crashed, arm: of, .. }] if of == arm);
+        let device = (0..24).find(is_of).expect("a device of each arm has a permit");
+        let events = crashed(&world, device);
+        world.append(0, events);
+        assert!(crashed(&world, device).is_empty(), "once, however often the machine crashes");
+    }
+    world.replay_agrees();
+}

@@ -45,6 +45,14 @@ impl Worth {
                 self.pick(format!("Vorfall {incident} eröffnet"), format!("Incident {incident} opened")),
                 format!("{class}: {why} ({}, {})", aware.who, aware.source),
             ),
+            Record::CertificateRefused { device, refusal } => (
+                "certificate.refused",
+                self.pick(
+                    format!("Kein neues Zertifikat für Gerät {device}"),
+                    format!("No new certificate for device {device}"),
+                ),
+                refusal.to_string(),
+            ),
             Record::ForeignSuspected { suspect } => {
                 let (component, maker) = (&suspect.component, &suspect.component.supplier);
                 let maker = if maker.is_empty() { self.pick("unbekannt", "unknown") } else { maker.clone() };

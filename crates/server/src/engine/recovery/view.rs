@@ -111,7 +111,8 @@ impl Engine {
             let state = self.state();
             let found = visible(&state, who, id)?;
             let positions = state.recovery.case_history.get(&id).cloned().unwrap_or_default();
-            (case(&state, found, now_ms()), positions)
+            let starts = state.start_views(found.device);
+            (CaseView { starts, ..case(&state, found, now_ms()) }, positions)
         };
         view.history = self.history(&positions)?;
         if who.tenant.is_some() {
@@ -333,6 +334,7 @@ fn case(state: &State, case: &Case, now: u64) -> CaseView {
         closed_ms: case.closed_ms(),
         closed_by: case.closed_by().map(str::to_string),
         reopened: case.reopened(),
+        starts: Vec::new(),
         history: Vec::new(),
         tenant: site.0,
         site: site.1,

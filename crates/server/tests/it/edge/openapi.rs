@@ -4,6 +4,7 @@ use super::support::Server;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use staffel_core::{
+    boot::traces::Trace,
     conditions::Refusal,
     ids::{DeviceId, Digest},
     policy::{CustomerPolicy, Window},
@@ -11,9 +12,9 @@ use staffel_core::{
 };
 use staffel_server::{
     api::{
-        CallBack, CaseWord, DevicePage, DeviceView, DeviceWhy, DeviceWhyRollout, Erase, EraseNote, HistoryEntry,
-        Import, NewNotice, NextUnhalt, OpenIncident, RemedyView, Role, RolloutView, StartRollout, TenantView,
-        TokenRequest, Unhalting, Word,
+        CallBack, CaseWord, CertificateView, DevicePage, DeviceView, DeviceWhy, DeviceWhyRollout, Erase, EraseNote,
+        HistoryEntry, Import, NewNotice, NextUnhalt, OpenIncident, RemedyView, Role, RolloutView, StartRollout,
+        StartView, TenantView, TokenRequest, Unhalting, Word,
     },
     openapi::DOCUMENT,
 };
@@ -259,7 +260,14 @@ fn why() -> DeviceWhy {
         refusals,
         problems: vec!["disk full".into()],
     };
-    DeviceWhy { device, rollouts: vec![rollout], remedies: vec![remedy()] }
+    let kernel = Trace::Kernel { reason: "Panic".into(), line: "x".into(), sha256: Digest::of(b"x"), bytes: 1 };
+    let watchdog = Trace::Watchdog { name: "watchdog0".into(), identity: "softdog".into(), status: 0x20 };
+    let entry = Trace::Entry { number: 2, committed: false, why: "it did not start".into() };
+    let traces = vec![kernel, watchdog, entry];
+    let says = traces.iter().map(ToString::to_string).collect();
+    let start = StartView { at_ms: 1, position: 1, boot_id: "b".into(), says, traces };
+    let certificate = Some(CertificateView { at_ms: 1, refused: Some("retired".into()) });
+    DeviceWhy { device, rollouts: vec![rollout], remedies: vec![remedy()], starts: vec![start], certificate }
 }
 
 #[test]
@@ -280,6 +288,7 @@ fn every_field_that_is_sent_is_described() {
         ("RolloutView", json!(RolloutView { ended_ms: Some(1), bound: None, ..rollout() })),
         ("HistoryEntry", json!(entry)),
         ("DeviceWhy", json!(why())),
+        ("DeviceWhy", json!(DeviceWhy { certificate: None, ..why() })),
         ("DevicePage", json!(DevicePage { devices: vec![why().device], next: Some(7) })),
         ("TenantView", json!(tenant)),
         ("RemedyView", json!(RemedyView { answered_ms: None, state: "waiting".into(), ..remedy() })),

@@ -282,6 +282,15 @@ pub fn request_pem(key: &KeyPair) -> String {
     CertificateParams::default().serialize_request(key).unwrap().pem().unwrap()
 }
 
+/// The same with a server's nonce as its challenge password (RFC 2985, 5.4.1).
+pub fn signed_nonce(key: &KeyPair, nonce: &str) -> String {
+    const CHALLENGE_PASSWORD: &[u64] = &[1, 2, 840, 113_549, 1, 9, 7];
+    let length = nonce.len() as u8;
+    let values = [&[0x31, length + 2, 0x0c, length], nonce.as_bytes()].concat();
+    let attributes = vec![rcgen::Attribute { oid: CHALLENGE_PASSWORD, values }];
+    CertificateParams::default().serialize_request_with_attributes(key, attributes).unwrap().pem().unwrap()
+}
+
 pub fn enrolment(token: String, name: &str, key: &KeyPair) -> Enrol {
     Enrol {
         token,
@@ -289,6 +298,11 @@ pub fn enrolment(token: String, name: &str, key: &KeyPair) -> Enrol {
         name: name.into(),
         attributes: Attributes { os_build: "debian-12".into(), hardware_model: "box".into() },
     }
+}
+
+/// Somebody who may look at everything.
+pub fn viewer() -> Caller {
+    Caller { name: "test".into(), role: Role::Viewer, tenant: None }
 }
 
 /// A first sign of life.
