@@ -14,7 +14,6 @@ pub mod directory;
 pub mod enrol;
 pub mod guard_client;
 pub mod https;
-pub mod inventory;
 pub mod jitter;
 pub mod judge;
 pub mod platform;
@@ -22,6 +21,8 @@ pub mod probe;
 pub mod run;
 pub mod statements;
 pub mod status;
+
+pub use staffel_inventory as inventory;
 
 /// An error with everything beneath it, on one line.
 pub fn chain(error: &dyn std::error::Error) -> String {

@@ -53,8 +53,20 @@ const NETWORK: [(&str, Kind); 11] = [
 ];
 
 /// Lines of the authentication log.
-const AUTHENTICATION: [(&str, Kind); 5] =
-    [("UtcTime", Number), ("Program", Text), ("ProcessId", Number), ("Host", Text), ("Message", Text)];
+const AUTHENTICATION: [(&str, Kind); 9] = [
+    ("UtcTime", Number),
+    ("Program", Text),
+    ("ProcessId", Number),
+    ("Host", Text),
+    ("Message", Text),
+    // Who acts, or wants in.
+    ("User", Text),
+    // Whose rights are asked for, where that is another one.
+    ("TargetUser", Text),
+    ("SourceIp", Text),
+    // `success` or `failure`.
+    ("Outcome", Text),
+];
 
 fn class(name: &str, fields: &[(&str, Kind)]) -> Class {
     let field = |(name, kind): &(&str, Kind)| Field { name: (*name).into(), kind: *kind };

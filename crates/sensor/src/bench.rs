@@ -2,6 +2,7 @@
 
 use crate::{
     engine::Trouble,
+    health::resident,
     worker::{Start, Worker},
 };
 use staffel_pack::{Catalogue, Evaluator, Pack, Value, record::Batch, record::encode};
@@ -94,23 +95,6 @@ fn rate(mut once: impl FnMut() -> Result<(), Trouble>) -> Result<u64, Trouble> {
         batches += 1;
     }
     Ok(((batches * BATCH) as f64 / begun.elapsed().as_secs_f64()) as u64)
-}
-
-/// Memory that a process has now, in kibibytes; 0 if it can't be read.
-fn resident(pid: u32) -> u64 {
-    memory(pid, "VmRSS:")
-}
-
-/// Most memory that a process has had, in kibibytes; 0 if it can't be read.
-pub fn most_memory(pid: u32) -> u64 {
-    memory(pid, "VmHWM:")
-}
-
-/// From `/proc/PID/status`.
-fn memory(pid: u32, which: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(which));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }
 
 /// Milliseconds that the first thread of a process was on a CPU (`/proc/PID/schedstat`, sched-stats.rst of the kernel).

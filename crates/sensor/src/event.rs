@@ -1,4 +1,4 @@
-//! Events as text: a JSON line with a class and named fields. What collectors of others write; ours will write records.
+//! Events as text: a JSON line with a class and named fields. What collectors of others write; ours write records.
 
 use serde::{Deserialize, Serialize};
 use staffel_pack::{Catalogue, Pack, Value, format::Level, format::Scalar, record::encode};
@@ -23,6 +23,8 @@ pub struct Alert {
     /// Name and version of the pack.
     pub pack: String,
     pub version: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
 }
 
 impl Alert {
@@ -37,6 +39,7 @@ impl Alert {
             class: rule.class.clone(),
             pack: pack.name.clone(),
             version: pack.version,
+            tags: rule.tags.clone(),
         })
     }
 }

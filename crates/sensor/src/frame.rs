@@ -1,4 +1,4 @@
-//! What supervisor and evaluator process say to each other over two pipes: `kind: u8`, `length: u32`, the bytes.
+//! What the supervisor and its processes say to each other over two pipes: `kind: u8`, `length: u32`, the bytes.
 
 use std::io::{self, Read, Write};
 
@@ -22,10 +22,23 @@ pub enum Kind {
     Answer,
     /// `engine::Trouble` as JSON; the process ends.
     Trouble,
+    /// `collect::Ask` and bytes of a source.
+    Chunk,
+    /// `collect::Collected` and records.
+    Records,
 }
 
-const KINDS: [Kind; 7] =
-    [Kind::Engine, Kind::Load, Kind::Batch, Kind::Ready, Kind::Loaded, Kind::Answer, Kind::Trouble];
+const KINDS: [Kind; 9] = [
+    Kind::Engine,
+    Kind::Load,
+    Kind::Batch,
+    Kind::Ready,
+    Kind::Loaded,
+    Kind::Answer,
+    Kind::Trouble,
+    Kind::Chunk,
+    Kind::Records,
+];
 
 /// Writes a frame.
 pub fn write(to: &mut impl Write, kind: Kind, bytes: &[u8]) -> io::Result<()> {
@@ -74,7 +87,7 @@ mod tests {
         for cut in 1..bytes.len() {
             assert!(read(&mut &bytes[..cut]).is_err(), "{cut}");
         }
-        assert!(read(&mut [9, 0, 0, 0, 0].as_slice()).is_err());
+        assert!(read(&mut [KINDS.len() as u8, 0, 0, 0, 0].as_slice()).is_err());
         assert!(read(&mut [0, 255, 255, 255, 255].as_slice()).is_err());
     }
 }

@@ -1,22 +1,21 @@
-//! `staffel-sensor`: events in, alerts out, by packs that can't hurt. See `staffel_sensor` for the parts.
+//! `staffel-sensor`: what happens on a machine in, findings out, by packs that can't hurt. See `staffel_sensor` for the parts.
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use staffel_pack::{Catalogue, Pack, contract};
 use staffel_sensor::{
-    bench, child,
-    event::Event,
-    protection::{self, Protection},
+    bench, child, collect, doctor, feed, protection,
+    source::{Processes, Wanted},
     store::{self, Folder},
-    trial::{self, Corpus, FIRST_RECORD, Offered, Outcome},
-    worker::{Start, Worker},
+    supervise::{self, Options},
+    trial::{self, Corpus, Offered, Outcome},
+    worker::Start,
 };
 use std::{
     fs, io,
-    io::{BufRead as _, Write as _},
+    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::mpsc,
     time::{Duration, SystemTime},
 };
 
@@ -80,23 +79,54 @@ enum Command {
     },
     /// Print the classes and fields that this sensor supplies, as JSON.
     Fields,
-    /// Read events from standard input (a JSON line each) and write alerts to standard output (a JSON line each).
+    /// See what happens on this machine, evaluate it, and leave findings in STATE/spool for the agent, until told to end.
+    ///
+    /// Needs no rights. Started by root it opens its sources, becomes the owner of its folder, and keeps no capability.
     Run {
-        /// Folder for packs and the manifest.
+        /// Folder for packs, the manifest and the spool.
         #[arg(long)]
         state: PathBuf,
         /// A pack to run; looked at again every second, and taken whenever it is another one that passes.
         #[arg(long)]
         content: Option<PathBuf>,
+        /// Collect nothing: read events from standard input (a JSON line each), write alerts to standard output (a JSON line
+        /// each), end with the input.
+        #[arg(long)]
+        stdin: bool,
+        /// How starts of programs are seen.
+        #[arg(long, value_enum, default_value_t)]
+        processes: Processes,
+        /// A folder whose files are watched, instead of the usual ones; may be given again.
+        #[arg(long = "watch", value_name = "FOLDER")]
+        folders: Vec<PathBuf>,
+        /// The log of log-ins.
+        #[arg(long, default_value = LOG)]
+        auth_log: PathBuf,
     },
-    /// Say what this sensor sees, what it does not, and what this machine can't enforce.
-    Doctor,
+    /// Say what this sensor sees, what it does not and why, and what sits in this machine's kernel or updates itself.
+    Doctor {
+        /// The folder of a sensor that runs: what it has seen, and what its processes take.
+        #[arg(long)]
+        state: Option<PathBuf>,
+        /// The log of log-ins.
+        #[arg(long, default_value = LOG)]
+        auth_log: PathBuf,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
     /// Measure this machine with the built-in pack; figures as JSON.
     Bench,
     /// The evaluator process; started by the others.
     #[command(hide = true)]
     Evaluator,
+    /// The collector process; started by `run`.
+    #[command(hide = true)]
+    Collector,
 }
+
+/// Where Debian's log-ins are written.
+const LOG: &str = "/var/log/auth.log";
 
 /// What the gate asks for, one at a time.
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -112,15 +142,21 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.command {
         Command::Evaluator => child::run(io::stdin().lock(), io::stdout().lock()).context("serve").map(|()| true),
+        Command::Collector => {
+            collect::child::run(io::stdin().lock(), io::stdout().lock()).context("collect").map(|()| true)
+        }
         Command::Check { pack } => start(&arguments).and_then(|start| check(&start, pack)),
         Command::Trial { .. } => start(&arguments).and_then(|start| try_step(&start, &arguments.command)),
         Command::Status { state, content } => status(state, content),
         Command::Fields => fields().map(|()| true),
-        Command::Run { state, content } => {
-            start(&arguments).and_then(|start| run(start, state, content.as_deref())).map(|()| true)
-        }
+        Command::Run { state, content, stdin: true, .. } => start(&arguments)
+            .and_then(|start| feed::run(start, state, content.as_deref()).context("evaluate events"))
+            .and_then(|runs| if runs { Ok(true) } else { bail!("no evaluator runs") }),
+        Command::Run { .. } => run(&arguments).map(|()| true),
         Command::Bench => start(&arguments).and_then(|start| measure(&start)).map(|()| true),
-        Command::Doctor => start(&arguments).and_then(|start| doctor(&start)).map(|()| true),
+        Command::Doctor { state, auth_log, json } => {
+            start(&arguments).and_then(|start| doctor(&start, state.as_deref(), auth_log, *json)).map(|()| true)
+        }
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -220,107 +256,24 @@ fn fields() -> Result<()> {
     Ok(())
 }
 
-fn doctor(start: &Start) -> Result<()> {
-    let worker = Worker::start(start).context("start an evaluator")?;
-    if worker.lacking.is_empty() {
-        println!("enforced  no file, no socket, no program, no memory that becomes code, limits on memory");
-    }
-    worker.lacking.iter().for_each(|line| println!("lacking   {line}"));
-    println!("seen      what others write to standard input of `staffel-sensor run`");
-    for class in Catalogue::linux().classes {
-        println!("blind     {}: no collector of this sensor's own yet", class.name);
-    }
+fn run(arguments: &Arguments) -> Result<()> {
+    let Command::Run { state, content, processes, folders, auth_log, .. } = &arguments.command else { return Ok(()) };
+    let beside = || Ok::<_, io::Error>(std::env::current_exe()?.with_file_name("evaluator.cwasm"));
+    let engine = arguments.engine.clone().map_or_else(beside, Ok).context("find this program")?;
+    let folders = (!folders.is_empty()).then(|| folders.clone());
+    let wanted = Wanted { processes: *processes, folders, log: auth_log.clone() };
+    supervise::run(&Options { state: state.clone(), content: content.clone(), wanted, engine })?;
     Ok(())
+}
+
+fn doctor(start: &Start, state: Option<&Path>, log: &Path, json: bool) -> Result<()> {
+    let report = doctor::look(start, state, log).context("look at this machine")?;
+    let text = if json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
+    io::stdout().write_all(text.as_bytes()).context("write to the terminal")
 }
 
 fn measure(start: &Start) -> Result<()> {
     let figures = bench::run(start).context("measure")?;
     println!("{}", serde_json::to_string_pretty(&figures)?);
     Ok(())
-}
-
-/// Largest batch, in bytes, that waits for more events.
-const BATCH: usize = 64 << 10;
-/// How long an event waits for others.
-const WAIT: Duration = Duration::from_millis(50);
-/// How often the content is looked at.
-const LOOK: Duration = Duration::from_secs(1);
-
-fn run(start: Start, state: &Path, content: Option<&Path>) -> Result<()> {
-    let folder = Folder::open(state).with_context(|| format!("open {}", state.display()))?;
-    let catalogue = Catalogue::linux();
-    let mut protection = Protection::start(start, catalogue.clone(), folder)?;
-    // A source that is faster than we are waits: nothing is dropped between the pipe and a batch.
-    let (send, lines) = mpsc::sync_channel(4_096);
-    std::thread::spawn(move || {
-        for line in io::stdin().lock().lines() {
-            if send.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    let (mut sequence, mut unreadable) = (FIRST_RECORD, 0u64);
-    let (mut looked, mut seen) = (None::<SystemTime>, None::<SystemTime>);
-    let mut open = true;
-    while open {
-        if let Some(content) = content
-            && looked.is_none_or(|at| at.elapsed().unwrap_or(LOOK) >= LOOK)
-        {
-            looked = Some(SystemTime::now());
-            offer(&mut protection, content, &mut seen);
-        }
-        let mut batch = Vec::new();
-        while batch.len() < BATCH {
-            let line = match lines.recv_timeout(if batch.is_empty() { LOOK } else { WAIT }) {
-                Ok(line) => line.context("read events")?,
-                Err(mpsc::RecvTimeoutError::Timeout) => break,
-                Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    open = false;
-                    break;
-                }
-            };
-            let event: Option<Event> = serde_json::from_str(&line).ok();
-            if event.is_some_and(|event| event.append(&mut batch, &catalogue, sequence)) {
-                sequence += 1;
-            } else {
-                unreadable += 1;
-            }
-        }
-        if !batch.is_empty() {
-            let alerts = protection.evaluate(&batch);
-            let mut out = io::stdout().lock();
-            for alert in alerts {
-                serde_json::to_writer(&mut out, &alert)?;
-                writeln!(out)?;
-            }
-            out.flush()?;
-        }
-        let news = protection.news();
-        if !news.is_empty() {
-            protection.leave_metrics().context("leave the figures")?;
-        }
-        news.iter().for_each(|line| eprintln!("{line}"));
-    }
-    let metrics = serde_json::to_string(protection.metrics())?;
-    eprintln!("metrics {metrics}, unreadable lines {unreadable}");
-    if protection.running().is_none() {
-        bail!("no evaluator runs");
-    }
-    Ok(())
-}
-
-/// Offers the content if its file is another one than last time. What is refused is said among the news.
-fn offer(protection: &mut Protection, content: &Path, seen: &mut Option<SystemTime>) {
-    let Ok(changed) = fs::metadata(content).and_then(|metadata| metadata.modified()) else { return };
-    if *seen == Some(changed) {
-        return;
-    }
-    *seen = Some(changed);
-    match fs::read(content) {
-        Ok(bytes) => {
-            // Both outcomes are news.
-            let _ = protection.offer(&bytes);
-        }
-        Err(error) => eprintln!("{} can't be read: {error}", content.display()),
-    }
 }

@@ -11,7 +11,7 @@ use crate::{
     store::{Folder, digest},
     worker::{Start, Worker},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use staffel_pack::{Catalogue, Pack, contract, record::Batch, vectors, wire::Answer};
 use std::{collections::VecDeque, io, time::Instant};
 
@@ -48,7 +48,7 @@ pub struct Refused {
 }
 
 /// What this sensor has done so far. Times in microseconds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metrics {
     pub records: u64,
     /// Records that did not parse.
@@ -62,6 +62,33 @@ pub struct Metrics {
     /// Time without an active evaluator: all together, and the longest.
     pub gap_us: u64,
     pub longest_gap_us: u64,
+}
+
+/// What a piece of news is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// Whatever a person may want to read.
+    Course,
+    /// This evaluator process ended, or did not answer: perhaps somebody else's doing.
+    Process(u32),
+    /// A pack was put aside.
+    Quarantine,
+    /// So many records were answered by nobody.
+    Lost(u64),
+}
+
+/// Something happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    pub about: About,
+    /// For people.
+    pub text: String,
+}
+
+impl std::fmt::Display for News {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// The pack that runs, and its process.
@@ -85,7 +112,7 @@ pub struct Protection {
     recent: VecDeque<Vec<u8>>,
     recent_bytes: usize,
     /// What happened, for people, oldest first; taken by [`Protection::news`].
-    news: Vec<String>,
+    news: Vec<News>,
     metrics: Metrics,
 }
 
@@ -140,8 +167,51 @@ impl Protection {
     }
 
     /// What happened since the last call.
-    pub fn news(&mut self) -> Vec<String> {
+    pub fn news(&mut self) -> Vec<News> {
         std::mem::take(&mut self.news)
+    }
+
+    fn tell(&mut self, about: About, text: impl Into<String>) {
+        self.news.push(News { about, text: text.into() });
+    }
+
+    /// Starts another evaluator if the one that runs has ended while nobody asked it anything, or none runs.
+    pub fn look(&mut self) {
+        if let Some(active) = &mut self.active
+            && let Some(how) = active.worker.ended()
+        {
+            let pid = active.worker.pid();
+            self.metrics.failures += 1;
+            self.active = None;
+            self.tell(About::Process(pid), format!("the evaluator is started again: its process ended: {how}"));
+        }
+        if self.active.is_none() {
+            self.gap_since.get_or_insert_with(Instant::now);
+            self.restore();
+        }
+    }
+
+    /// Whether the files in the folder are still those that it wrote; what is not, a line each. They are written again.
+    pub fn mend_files(&mut self) -> Vec<String> {
+        let mut changed = Vec::new();
+        if self.folder.manifest() != self.manifest {
+            changed.push("the manifest".to_string());
+            self.remember();
+        }
+        let taken = [&self.manifest.active, &self.manifest.previous];
+        for taken in taken.into_iter().flatten() {
+            if self.folder.pack(taken).is_some() {
+                continue;
+            }
+            changed.push(format!("the file of the pack {} {}", taken.name, taken.version));
+            // Only what runs is known otherwise; the one before is found out again when it is needed.
+            if let Some(active) = self.active.as_ref().filter(|active| digest(&active.bytes) == taken.digest)
+                && let Err(error) = self.folder.keep(&taken.digest, &active.bytes)
+            {
+                self.news.push(News { about: About::Course, text: format!("a pack can't be written again: {error}") });
+            }
+        }
+        changed
     }
 
     /// Examines a pack, and runs it if it passes.
@@ -171,20 +241,22 @@ impl Protection {
                 }
                 self.metrics.swaps += 1;
                 self.activate(Active { pack, bytes: bytes.to_vec(), worker });
-                self.news.push(format!("{} {} runs", taken.name, taken.version));
+                self.tell(About::Course, format!("{} {} runs", taken.name, taken.version));
                 Ok(taken)
             }
             Err(refusal) => {
                 // What this sensor lacks may come with its next version, and a machine in need may recover. All else would
                 // fail again.
-                if matches!(refusal.stage, Stage::Contract | Stage::Evaluator) {
+                let about = if matches!(refusal.stage, Stage::Contract | Stage::Evaluator) {
                     let Taken { digest, name, version } = taken.clone();
                     self.manifest.refused = Some(Quarantined { digest, name, version, why: refusal.to_string() });
+                    About::Course
                 } else {
                     self.manifest.reject(&taken, &refusal.to_string());
-                }
+                    About::Quarantine
+                };
                 self.remember();
-                self.news.push(format!("{} {}: {refusal}", taken.name, taken.version));
+                self.tell(about, format!("{} {}: {refusal}", taken.name, taken.version));
                 Err(refusal)
             }
         }
@@ -225,7 +297,7 @@ impl Protection {
             }
             let Some(active) = &mut self.active else {
                 self.metrics.lost += records;
-                self.news.push(format!("{records} records are lost: no evaluator can be started"));
+                self.tell(About::Lost(records), format!("{records} records are lost: no evaluator can be started"));
                 return Vec::new();
             };
             match active.worker.evaluate(batch) {
@@ -241,12 +313,13 @@ impl Protection {
                     self.blame(&format!("a flood: {hits} alerts over {records} records"));
                 }
                 Err(trouble) => {
+                    let pid = active.worker.pid();
                     self.metrics.failures += 1;
                     self.active = None;
                     self.gap_since.get_or_insert_with(Instant::now);
                     deaths += 1;
                     if trouble.may_be_foreign() && deaths < FOREIGN_DEATHS {
-                        self.news.push(format!("the evaluator is started again: {trouble}"));
+                        self.tell(About::Process(pid), format!("the evaluator is started again: {trouble}"));
                         continue;
                     }
                     if self.manifest.active.is_none() {
@@ -254,8 +327,8 @@ impl Protection {
                             continue;
                         }
                         self.metrics.lost += records;
-                        self.news
-                            .push(format!("{records} records are lost: the built-in pack fails on them: {trouble}"));
+                        let why = format!("{records} records are lost: the built-in pack fails on them: {trouble}");
+                        self.tell(About::Lost(records), why);
                         return Vec::new();
                     }
                     self.blame(&trouble.to_string());
@@ -289,7 +362,7 @@ impl Protection {
         self.restore();
         self.remember();
         let now = self.running().map_or_else(|| "nothing".into(), |(name, version)| format!("{name} {version}"));
-        self.news.push(format!("{what} is quarantined: {why}; {now} runs"));
+        self.tell(About::Quarantine, format!("{what} is quarantined: {why}; {now} runs"));
     }
 
     /// Starts what the manifest says; what can't be started is put aside, down to the built-in pack.
@@ -298,16 +371,17 @@ impl Protection {
             let why = match self.folder.pack(&taken).map(|bytes| self.run(bytes)) {
                 Some(Ok(())) => return,
                 // That is no fault of the pack, and no other pack would fare better.
-                Some(Err(trouble @ Trouble::Unloadable(_))) => return self.news.push(trouble.to_string()),
+                Some(Err(trouble @ Trouble::Unloadable(_))) => return self.tell(About::Course, trouble.to_string()),
                 Some(Err(trouble)) => trouble.to_string(),
                 None => "its file is gone or changed".into(),
             };
-            self.news.push(format!("{} {} can't be started: {why}", taken.name, taken.version));
+            let what = format!("{} {} can't be started: {why}", taken.name, taken.version);
+            self.tell(About::Quarantine, what);
             self.manifest.fall_back(&why);
             self.remember();
         }
         if let Err(trouble) = self.run(Pack::builtin().write()) {
-            self.news.push(format!("the built-in pack can't be started: {trouble}"));
+            self.tell(About::Course, format!("the built-in pack can't be started: {trouble}"));
         }
     }
 
@@ -338,7 +412,7 @@ impl Protection {
 
     fn remember(&mut self) {
         if let Err(error) = self.folder.write_manifest(&self.manifest) {
-            self.news.push(format!("the manifest can't be written: {error}"));
+            self.tell(About::Course, format!("the manifest can't be written: {error}"));
         }
     }
 

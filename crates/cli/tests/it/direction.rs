@@ -8,12 +8,13 @@ use std::{
 };
 
 /// Each crate, and which of ours it may use.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("core", &[]),
     ("store", &[]),
     ("statement", &["core"]),
     ("trust", &["core", "statement"]),
-    ("agent", &["core", "trust"]),
+    ("inventory", &["core"]),
+    ("agent", &["core", "inventory", "trust"]),
     ("guard", &["core"]),
     ("boot", &["core", "guard", "statement"]),
     ("paper", &[]),
@@ -22,7 +23,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("pack", &[]),
     ("sigma", &["pack"]),
     ("evaluator", &["pack"]),
-    ("sensor", &["pack"]),
+    ("sensor", &["inventory", "pack"]),
     ("server", &["core", "notice", "paper", "trust", "store"]),
     ("console", &["core", "notice", "server", "store", "trust"]),
     ("sim", &["core"]),

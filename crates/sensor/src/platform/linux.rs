@@ -1,6 +1,11 @@
-//! Linux: another user, Landlock without one rule, limits, and a list of system calls outside of which the kernel kills.
+//! Linux: another user, Landlock, limits, and a list of system calls outside of which the kernel kills or refuses.
+//!
+//! The supervisor's own walls are in `supervisor`.
 
-use landlock::{ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope};
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+};
 use rustix::{
     process::{Gid, Resource, Rlimit, Uid, geteuid, setrlimit},
     thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
@@ -8,10 +13,10 @@ use rustix::{
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 /// User and group of an evaluator whose supervisor runs as root: "nobody" everywhere.
-const NOBODY: u32 = 65_534;
+pub(super) const NOBODY: u32 = 65_534;
 /// Most memory that the process may write to, in bytes.
 const MEMORY: u64 = 512 << 20;
 
@@ -41,37 +46,60 @@ pub fn leave_root() -> Vec<String> {
 
 /// Takes every file and socket away, and all memory and descriptors beyond what it has. What can't be done, a line each.
 pub fn restrict_files() -> Vec<String> {
-    let mut lacking = Vec::new();
-    let ruled = || {
-        Ruleset::default()
+    let mut lacking = grant(&[]);
+    lacking.extend(limit(16));
+    lacking
+}
+
+/// Leaves these files and folders to be read, and nothing else. What can't be done, a line each.
+pub fn restrict_to_reading(paths: &[&str]) -> Vec<String> {
+    let grants: Vec<_> = paths.iter().map(|path| (Path::new(path), AccessFs::ReadFile | AccessFs::ReadDir)).collect();
+    let mut lacking = grant(&grants);
+    lacking.extend(limit(64));
+    lacking
+}
+
+/// Landlock with these grants: no other file, no TCP, no socket or process outside. What can't be done, a line each.
+pub(super) fn grant(grants: &[(&Path, BitFlags<AccessFs>)]) -> Vec<String> {
+    let ruled = || -> Result<RulesetStatus, RulesetError> {
+        let mut rules = Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(ABI::V9))?
             .handle_access(AccessNet::from_all(ABI::V9))?
             .scope(Scope::AbstractUnixSocket)?
             .scope(Scope::Signal)?
-            .create()?
-            .restrict_self()
-    };
-    match ruled().map(|done| done.ruleset) {
-        Ok(RulesetStatus::FullyEnforced) => {}
-        Ok(RulesetStatus::PartiallyEnforced) => {
-            lacking.push("this kernel knows only a part of Landlock: system calls are refused all the same".into());
+            .create()?;
+        for (path, access) in grants {
+            // A path that is missing needs no permission.
+            let Ok(descriptor) = PathFd::new(path) else { continue };
+            let access = if path.is_dir() { *access } else { *access & AccessFs::from_file(ABI::V9) };
+            rules = rules.add_rule(PathBeneath::new(descriptor, access))?;
         }
-        Ok(RulesetStatus::NotEnforced) => lacking.push("this kernel has no Landlock".into()),
-        Err(error) => lacking.push(format!("Landlock could not be applied: {error}")),
-    }
+        Ok(rules.restrict_self()?.ruleset)
+    };
+    let line = match ruled() {
+        Ok(RulesetStatus::FullyEnforced) => return Vec::new(),
+        Ok(RulesetStatus::PartiallyEnforced) => {
+            "this kernel knows only a part of Landlock: system calls are refused all the same".into()
+        }
+        Ok(RulesetStatus::NotEnforced) => "this kernel has no Landlock".into(),
+        Err(error) => format!("Landlock could not be applied: {error}"),
+    };
+    vec![line]
+}
+
+fn limit(descriptors: u64) -> Vec<String> {
     let limits = [
         ("core dumps", Resource::Core, 0),
         ("file sizes", Resource::Fsize, 0),
         ("memory", Resource::Data, MEMORY),
-        ("descriptors", Resource::Nofile, 16),
+        ("descriptors", Resource::Nofile, descriptors),
     ];
-    for (name, resource, limit) in limits {
-        if let Err(error) = setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) }) {
-            lacking.push(format!("{name} are not limited: {error}"));
-        }
-    }
-    lacking
+    let set = |(name, resource, limit)| {
+        let error = setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) }).err()?;
+        Some(format!("{name} are not limited: {error}"))
+    };
+    limits.into_iter().filter_map(set).collect()
 }
 
 /// What computing takes. Everything else ends the process.
@@ -97,15 +125,38 @@ const ALLOWED: [libc::c_long; 19] = [
     libc::SYS_exit_group,
 ];
 
-/// Closes all system calls but those of computing, for every thread. No memory becomes code any more.
-pub fn restrict_calls() -> Vec<String> {
-    match apply() {
+/// What reading files takes beside it.
+const READING: [libc::c_long; 9] = [
+    libc::SYS_openat,
+    libc::SYS_close,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_lseek,
+    libc::SYS_getdents64,
+    libc::SYS_faccessat,
+    libc::SYS_fcntl,
+];
+
+/// What a process does all its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Calls {
+    /// Nothing but compute: any other call ends it.
+    Computing,
+    /// Read files, too: any other call is refused. Not the end of it, because which calls a look into a file takes is up to
+    /// the C library of the machine.
+    Reading,
+}
+
+/// Closes all system calls but these, for every thread. No memory becomes code any more.
+pub fn restrict_calls(calls: Calls) -> Vec<String> {
+    match apply(calls) {
         Ok(()) => Vec::new(),
         Err(error) => vec![format!("system calls are not restricted: {error}")],
     }
 }
 
-fn apply() -> Result<(), Box<dyn std::error::Error>> {
+fn apply(calls: Calls) -> Result<(), Box<dyn std::error::Error>> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
     // The third argument of both is what the memory is for.
     let no_code = || {
@@ -115,8 +166,17 @@ fn apply() -> Result<(), Box<dyn std::error::Error>> {
     };
     rules.insert(libc::SYS_mmap, vec![no_code()?]);
     rules.insert(libc::SYS_mprotect, vec![no_code()?]);
+    let otherwise = match calls {
+        Calls::Computing => SeccompAction::KillProcess,
+        Calls::Reading => {
+            rules.extend(READING.iter().map(|call| (*call, Vec::new())));
+            #[cfg(target_arch = "x86_64")]
+            rules.insert(libc::SYS_access, Vec::new());
+            SeccompAction::Errno(libc::EPERM as u32)
+        }
+    };
     let architecture = std::env::consts::ARCH.try_into()?;
-    let filter = SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, architecture)?;
+    let filter = SeccompFilter::new(rules, otherwise, SeccompAction::Allow, architecture)?;
     let program: BpfProgram = filter.try_into()?;
     Ok(seccompiler::apply_filter_all_threads(&program)?)
 }

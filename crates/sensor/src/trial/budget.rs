@@ -5,7 +5,7 @@
 
 use super::{Corpus, Figures, Offered, catalogue_bytes};
 use crate::{
-    bench,
+    bench, health,
     worker::{Start, Worker},
 };
 use std::time::Instant;
@@ -76,7 +76,7 @@ fn once(start: &Start, offered: &Offered, corpora: &[Corpus]) -> Result<Cost, St
     Ok(Cost {
         cpu_us: (spent(&worker) - load_ms) * 1_000.0 / events,
         load_ms,
-        memory_kib: bench::most_memory(worker.pid()) as f64,
+        memory_kib: health::most_memory(worker.pid()) as f64,
         alerts_per_thousand: alerts as f64 * 1_000.0 / events,
     })
 }

@@ -1,5 +1,6 @@
 //! Integration tests of the sensor, on real evaluator processes: one binary.
 
+mod device;
 mod hostile;
 mod july;
 mod kills;

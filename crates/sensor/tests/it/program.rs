@@ -41,7 +41,8 @@ fn events_in_alerts_out() {
         event("process_creation", "/bin/y"),
         event("process_creation", "/BIN/X"),
     ];
-    let arguments = ["run", "--state", state.to_str().expect("a path"), "--content", content.to_str().expect("a path")];
+    let arguments =
+        ["run", "--stdin", "--state", state.to_str().expect("a path"), "--content", content.to_str().expect("a path")];
     let output = run(&arguments, &input.concat());
     let (alerts, said) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{said}");

@@ -25,7 +25,7 @@ const BUDGET: &str = "2";
 const RUN: &str = "#!/bin/sh
 root=$(cd ../../.. && pwd)
 while :; do echo '{\"class\": \"process_creation\", \"fields\": {\"Image\": \"/usr/bin/true\"}}'; sleep 0.3; done |
-  exec PROGRAMS/staffel-sensor --engine PROGRAMS/hostile.cwasm run --state \"$1\" --content \"$root/current/pack/rules.pack.json\"
+  exec PROGRAMS/staffel-sensor --engine PROGRAMS/hostile.cwasm run --stdin --state \"$1\" --content \"$root/current/pack/rules.pack.json\"
 ";
 const SENSOR: &str = "name = \"sensor\"\nversion = \"1\"\nsequence = 1\n[service]\nexec = [\"./bin/run\", \"{state}\"]\n\
 [[probes]]\nprobe = \"process\"\n";

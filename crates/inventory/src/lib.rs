@@ -1,14 +1,15 @@
 //! What foreign software this machine has: modules in its kernel, what updates itself, services, packages.
 //!
-//! Read from files, without running anything and without privileges. The same machine gives the same list until
+//! For the agent, which tells the server, and for the sensor's `doctor`. Read from files, without running anything and without privileges. The same machine gives the same list until
 //! something changes, and alike machines give alike lists: no times, no inode numbers. What must stay out: what it means
 //! (the server compares devices), and everything below the agent's and the guard's own folders.
 
 mod owners;
 mod updaters;
 
+pub use staffel_core::foreign::{Component, ComponentKind};
 use staffel_core::{
-    foreign::{Component, ComponentKind, FileHash, MAX_COMPONENTS},
+    foreign::{FileHash, MAX_COMPONENTS},
     ids::Digest,
 };
 use std::{
