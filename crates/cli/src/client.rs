@@ -3,6 +3,7 @@
 //! Nothing but the installation's own authority is trusted: no system roots, no proxy, no redirect. What must stay out:
 //! what the answers mean (the commands know). Not to be called from within an async runtime.
 
+mod detections;
 pub mod keys;
 mod notices;
 mod recovery;

@@ -52,6 +52,9 @@ enum Command {
     /// Look at devices, make enrolment tokens.
     #[command(subcommand)]
     Device(command::device::Command),
+    /// What devices' sensors found, and who has seen to it.
+    #[command(subcommand)]
+    Alert(command::alert::Command),
     /// Software that Staffel did not bring, and what of it is suspected.
     #[command(subcommand)]
     Software(command::software::Command),
@@ -118,7 +121,7 @@ enum Command {
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Set up", &["init", "repo", "server", "user", "operator", "tenant", "site", "import"]),
     ("Ship", &["release", "gate", "sim", "rollout"]),
-    ("Look", &["device", "software", "log", "evidence"]),
+    ("Look", &["device", "alert", "software", "log", "evidence"]),
     ("Bring back", &["incident", "case", "call-list", "remedy", "notice", "report", "press"]),
     ("Try", &["demo", "bench"]),
 ];
@@ -160,6 +163,7 @@ pub fn main() -> ExitCode {
         Command::Pack(command) => command::pack::run(&command, json),
         Command::Rollout(command) => command::rollout::run(&command, json),
         Command::Device(command) => command::device::run(&command, json),
+        Command::Alert(command) => command::alert::run(&command, json),
         Command::Software(command) => command::software::run(&command, json),
         Command::Remedy(command) => command::remedy::run(&command, json),
         Command::Tenant(command) => command::tenant::run(&command, json),

@@ -9,7 +9,7 @@ pub const EXIT_CODES: &str = "Exit codes:
   1  failed; the message says what happened and what to do
   2  the command line is wrong
   3  refused: a check did not hold (gate failed, log does not verify, policy says no, a case that no probe verified,
-     a file with bad rows)
+     a file with bad rows, open alerts where `alert ls --check` wants none)
   4  not found
   5  the server can't be reached
   6  the rollout is held or halted (`rollout watch`)";

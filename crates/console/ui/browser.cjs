@@ -122,7 +122,7 @@ const phases = {
     const release = await page.goto(`${url}/releases`).then(() => page.getAttribute("tbody a", "href"));
     const pages = {
       overview: "/", rollouts: "/rollouts", rollout: "/rollouts/2", devices: "/devices?text=pc", device, releases: "/releases", release,
-      software: "/software", remedies: "/remedies", notices: "/notices", customers: "/customers", customer: "/customers/clinic", cases: "/cases?state=closed", incident: "/incidents/1", case: "/cases/1",
+      alerts: "/alerts?state=all", software: "/software", remedies: "/remedies", notices: "/notices", customers: "/customers", customer: "/customers/clinic", cases: "/cases?state=closed", incident: "/incidents/1", case: "/cases/1",
       open: "/incidents/new", log: "/log", entry: "/log/5", account: "/account", missing: "/no/such/page",
     };
     for (const [theme, language, width] of [["light", "en", 1280], ["dark", "de", 1280], ["light", "de", 360], ["dark", "en", 360]]) {

@@ -784,3 +784,80 @@ answer-notices = { $n ->
     [one] eine Nachricht
    *[other] { $n } Nachrichten
   }
+
+# Alarme der Sensoren
+nav-alerts = Alarme
+alerts-note = Was die Sensoren auf den Geräten fanden. Wiederholungen werden gezählt; was jemand quittiert hat, ist wieder offen, wenn es wieder geschieht.
+alerts-open = Offene Alarme
+alerts-none = Niemand muss nachsehen: Kein Alarm ist offen.
+alerts-no-match = Kein Alarm passt.
+alert-n = Alarm { $n }
+alert-text = Titel, Regel oder Kennwort
+alert-times = Anzahl
+alert-n-times = { $n }-mal
+alert-happened = Geschehen, nach der Uhr des Geräts
+alert-rule = Regel
+alert-tags = Kennwörter
+alert-events = Letzte Ereignisse
+alert-events-none = Felder von Ereignissen sind nicht aufbewahrt: Es kamen keine, es waren zu viele, oder sie wurden gelöscht.
+alert-acknowledge = Quittieren
+alert-acknowledge-note = Sagt, dass jemand nachgesehen hat. Geschieht es wieder, ist der Alarm wieder offen, außer er soll still bleiben; was schlimmer ist, öffnet ihn immer.
+alert-open = offen
+alert-again = wieder offen
+alert-worse = schlimmer geworden
+alert-seen = quittiert von { $by }
+alert-quiet = quittiert von { $by }, still für { $time }
+alert-step-opened = eröffnet
+alert-step-seen = { $by }: { $why }
+alert-step-quiet = (still bis { $time })
+alert-state-open = offen
+alert-state-acknowledged = quittiert
+alert-state-all = alle
+alert-about-rule = Regeln
+alert-about-sensor = der Sensor selbst
+quiet = Still bleiben
+quiet-none = nein: Das nächste Mal öffnet ihn wieder
+quiet-for = für { $time }
+severity = Schwere
+severity-critical = kritisch
+severity-high = ernst
+severity-medium = mittel
+severity-low = gering
+severity-informational = Hinweis
+severity-from-critical = kritisch
+severity-from-high = ernst und schlimmer
+severity-from-medium = mittel und schlimmer
+severity-from-low = gering und schlimmer
+trouble-killed = Ein Prozess des Sensors wurde von jemand anderem beendet
+trouble-stopped = Ein Prozess des Sensors wurde angehalten und antwortet nicht
+trouble-modified = Das Programm des Sensors oder eine seiner Dateien wurde verändert
+trouble-blind = Der Sensor ist für etwas blind
+trouble-quarantined = Ein Erkennungspaket wurde außer Dienst gestellt
+trouble-silent = Vom Sensor ist nichts zu hören
+losses-lost = { $n ->
+    [one] Ein Fund kam nie an: Sein Gerät musste ihn verwerfen.
+   *[other] { $n } Funde kamen nie an: Ihre Geräte mussten sie verwerfen.
+  }
+losses-folded = { $n ->
+    [one] Ein Fund ist gezählt, ohne die Felder seines Ereignisses: Es waren zu viele.
+   *[other] { $n } Funde sind gezählt, ohne die Felder ihrer Ereignisse: Es waren zu viele.
+  }
+losses-uncounted = { $n ->
+    [one] Ein Fund war nicht zu verstehen oder fand keinen Platz. Er steht nur in dieser Zahl.
+   *[other] { $n } Funde waren nicht zu verstehen oder fanden keinen Platz. Sie stehen nur in dieser Zahl.
+  }
+losses-dropped = { $n ->
+    [one] Ein Alarm machte einem anderen Platz; das Log hat ihn.
+   *[other] { $n } Alarme machten anderen Platz; das Log hat sie.
+  }
+device-alerts = Was sein Sensor fand
+device-alerts-none = Nichts ist offen.
+device-alerts-all = Alle Alarme dieses Geräts
+need-alerts = { $n ->
+    [one] Ein Alarm eines Sensors ist kritisch oder ernst, und niemand hat nachgesehen
+   *[other] { $n } Alarme von Sensoren sind kritisch oder ernst, und niemand hat nachgesehen
+  }
+need-alerts-why = Was auf Geräten geschieht, sieht nach einem Angriff aus, oder einem Sensor wurde etwas getan.
+log-detection-found = { $device }: Der Sensor fand etwas (bis Nummer { $through }).
+log-detection-evidence = { $device }: die Felder dessen, was der Sensor fand.
+log-detection-acknowledged = { $by } hat Alarm { $alert } von { $device } quittiert: { $why }

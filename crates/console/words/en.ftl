@@ -784,3 +784,80 @@ answer-notices = { $n ->
     [one] one notice
    *[other] { $n } notices
   }
+
+# Alerts of sensors
+nav-alerts = Alerts
+alerts-note = What the sensors on devices found. A repetition is counted; an alert that somebody has seen to opens again when it happens again.
+alerts-open = Open alerts
+alerts-none = Nobody has to look: no alert is open.
+alerts-no-match = No alert matches.
+alert-n = Alert { $n }
+alert-text = Title, rule or tag
+alert-times = Times
+alert-n-times = { $n } times
+alert-happened = Happened, by the device's clock
+alert-rule = Rule
+alert-tags = Tags
+alert-events = Latest events
+alert-events-none = No fields of events are kept: none came, there were too many, or they were erased.
+alert-acknowledge = Acknowledge
+alert-acknowledge-note = Says that somebody has looked. It opens again when it happens again, unless it is told to stay quiet; what is worse opens it always.
+alert-open = open
+alert-again = open again
+alert-worse = got worse
+alert-seen = seen to by { $by }
+alert-quiet = seen to by { $by }, quiet for { $time }
+alert-step-opened = opened
+alert-step-seen = { $by }: { $why }
+alert-step-quiet = (quiet until { $time })
+alert-state-open = open
+alert-state-acknowledged = seen to
+alert-state-all = all
+alert-about-rule = rules
+alert-about-sensor = the sensor itself
+quiet = Stay quiet
+quiet-none = no: the next time opens it again
+quiet-for = for { $time }
+severity = Severity
+severity-critical = critical
+severity-high = high
+severity-medium = medium
+severity-low = low
+severity-informational = information
+severity-from-critical = critical
+severity-from-high = high and worse
+severity-from-medium = medium and worse
+severity-from-low = low and worse
+trouble-killed = A process of the sensor was ended by somebody else
+trouble-stopped = A process of the sensor was stopped and does not answer
+trouble-modified = The sensor's program or one of its files was changed
+trouble-blind = The sensor is blind to something
+trouble-quarantined = A detection pack was taken out of service
+trouble-silent = Nothing is heard of the sensor
+losses-lost = { $n ->
+    [one] One finding never arrived: its device had to drop it.
+   *[other] { $n } findings never arrived: their devices had to drop them.
+  }
+losses-folded = { $n ->
+    [one] One finding is counted, without the fields of its event: there were too many.
+   *[other] { $n } findings are counted, without the fields of their events: there were too many.
+  }
+losses-uncounted = { $n ->
+    [one] One finding was not understood or found no room. It is in no count but this one.
+   *[other] { $n } findings were not understood or found no room. They are in no count but this one.
+  }
+losses-dropped = { $n ->
+    [one] One alert made room for another; the log has it.
+   *[other] { $n } alerts made room for others; the log has them.
+  }
+device-alerts = What its sensor found
+device-alerts-none = Nothing is open.
+device-alerts-all = All alerts of this device
+need-alerts = { $n ->
+    [one] One alert of a sensor is critical or high, and nobody has looked
+   *[other] { $n } alerts of sensors are critical or high, and nobody has looked
+  }
+need-alerts-why = What devices do looks like an attack, or something was done to a sensor.
+log-detection-found = { $device }: its sensor found something (up to number { $through }).
+log-detection-evidence = { $device }: the fields of what its sensor found.
+log-detection-acknowledged = { $by } has seen to alert { $alert } of { $device }: { $why }

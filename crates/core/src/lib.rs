@@ -6,11 +6,12 @@
 //!
 //! Where to start reading: [`conditions`] for what lets one device change, [`rollout`] for who goes next,
 //! [`evidence`] for why a rollout widens, holds or halts, [`boot`] for how a machine comes back, [`recovery`] for who sees to
-//! those that do not.
+//! those that do not, [`detection`] for what sensors found.
 #![forbid(unsafe_code)]
 
 pub mod boot;
 pub mod conditions;
+pub mod detection;
 pub mod device;
 pub mod evidence;
 pub mod fleet;

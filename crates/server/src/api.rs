@@ -1,9 +1,11 @@
 //! What operators, the command line and pages see: operator API `/api/v1`, JSON. What must stay out: how it is computed.
 
+mod detections;
 mod notices;
 mod recovery;
 mod sites;
 
+pub use detections::*;
 pub use notices::*;
 pub use recovery::*;
 pub use sites::*;
@@ -175,6 +177,9 @@ pub struct DeviceView {
     /// What people should look at: a cloned key, expired certificate, ...
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Alerts of its sensor that nobody has seen to.
+    #[serde(default)]
+    pub alerts: DetectionCounts,
 }
 
 /// `GET /api/v1/devices/{id}/why`.
@@ -192,6 +197,9 @@ pub struct DeviceWhy {
     /// Its last attempt to get a certificate in place of an expired one.
     #[serde(default)]
     pub certificate: Option<CertificateView>,
+    /// What its sensor found.
+    #[serde(default)]
+    pub detections: DeviceDetections,
 }
 
 /// A start of a machine that found something of an earlier one.

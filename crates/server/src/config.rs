@@ -44,6 +44,9 @@ pub struct EdgeConfig {
     pub enrol_rate: Rate,
     /// Requests to the log's proofs and cosignatures from one address (IPv6: one /64).
     pub log_rate: Rate,
+    /// Deliveries of one device's sensor: so many at once after a quiet time, and then one in this time.
+    pub detections_at_once: u32,
+    pub detections_every_ms: u64,
     /// How many devices, and how many addresses, the limits remember.
     pub rate_table: usize,
     /// A device's certificate is good for this many days.
@@ -81,6 +84,8 @@ impl Default for EdgeConfig {
             device_rate: Rate { per_second: 5, burst: 20 },
             enrol_rate: Rate { per_second: 5, burst: 50 },
             log_rate: Rate { per_second: 20, burst: 100 },
+            detections_at_once: 30,
+            detections_every_ms: 15_000,
             rate_table: 200_000,
             device_certificate_days: 90,
             open_metrics: false,

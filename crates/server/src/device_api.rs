@@ -9,6 +9,7 @@ use crate::{
     ca::Ca,
     config::EdgeConfig,
     edge::Edge,
+    engine::detections::Sent,
     identity::{Device, Newcomer, Returning, limited},
     input::{BodyLimit, Json},
     problem::Failure,
@@ -23,12 +24,17 @@ use axum::{
 use staffel_core::{identity::Refusal, ids::Digest};
 use staffel_trust::{
     statement::Envelope,
-    wire::{Bye, CheckIn, CheckInReply, Enrol, Enrolled, Inventory, Recover, RecoverNonce, Remedied, Renew},
+    wire::{
+        Bye, CheckIn, CheckInReply, DetectionsNoted, Enrol, Enrolled, Inventory, Recover, RecoverNonce, Remedied, Renew,
+    },
 };
 use std::sync::{Arc, PoisonError};
 
 /// Largest inventory that is taken, bytes; it is logged as one entry.
 const MAX_INVENTORY: usize = 1 << 20;
+
+/// Largest delivery of a sensor's findings, bytes; agents send about half of that.
+const MAX_DETECTIONS: usize = 1 << 20;
 
 pub(crate) fn routes(config: &EdgeConfig) -> Router<Arc<Edge>> {
     Router::new()
@@ -43,6 +49,7 @@ pub(crate) fn routes(config: &EdgeConfig) -> Router<Arc<Edge>> {
         .layer(Extension(BodyLimit(config.max_device_body)))
         // A thousand packages are longer than any other word of a device.
         .merge(Router::new().route("/v1/inventory", post(inventory)).layer(Extension(BodyLimit(MAX_INVENTORY))))
+        .merge(Router::new().route("/v1/detections", post(detections)).layer(Extension(BodyLimit(MAX_DETECTIONS))))
 }
 
 async fn enrol(
@@ -141,6 +148,16 @@ async fn inventory(
 ) -> Result<StatusCode, Failure> {
     edge.engine.inventory_sent(device, request).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn detections(
+    State(edge): State<Arc<Edge>>,
+    Device(device): Device,
+    Json(sent): Json<Sent>,
+) -> Result<axum::Json<DetectionsNoted>, Failure> {
+    // Each delivery may be an entry of the log, which keeps it for good.
+    edge.detection_limit.take(device).map_err(Failure::too_many)?;
+    Ok(axum::Json(edge.engine.detections(device, sent).await?))
 }
 
 async fn remedied(

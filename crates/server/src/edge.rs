@@ -7,7 +7,7 @@ pub use crate::identity::Peer;
 use crate::{
     accept::{self, Accepting},
     ca::{Ca, CaError},
-    config::EdgeConfig,
+    config::{EdgeConfig, milliseconds},
     device_api,
     engine::{BoardBytes, Engine},
     identity::{caller, require, whole_fleet},
@@ -79,6 +79,8 @@ pub(crate) struct Edge {
     pub regain_limit: Limiter<DeviceId>,
     pub nonces: Nonces,
     pub log_limit: Limiter<IpAddr>,
+    /// Deliveries of one device's sensor.
+    pub detection_limit: Limiter<DeviceId>,
     /// True once the server stops: what waits must end.
     pub stop: watch::Receiver<bool>,
     /// The board whose digest was computed last, and that digest.
@@ -125,6 +127,11 @@ pub async fn serve(
         regain_limit: Limiter::one_each(REGAIN_EACH, REGAIN_AT_ONCE, config.rate_table),
         nonces: Nonces::new().map_err(EdgeError::Random)?,
         log_limit: Limiter::new(config.log_rate, config.rate_table),
+        detection_limit: Limiter::one_each(
+            milliseconds(config.detections_every_ms),
+            config.detections_at_once,
+            config.rate_table,
+        ),
         metrics: Arc::default(),
         board_tag: Mutex::default(),
         first_id: getrandom::u32().map_err(EdgeError::Random)?,

@@ -121,9 +121,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Number {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let Name(text) = Name::from_request_parts(parts, state).await?;
-        text.parse()
-            .map(Number)
-            .map_err(|_| Failure::not_found(format!("number {text:?}: rollouts, incidents and cases have numbers")))
+        text.parse().map(Number).map_err(|_| {
+            Failure::not_found(format!("number {text:?}: rollouts, incidents, cases and alerts have numbers"))
+        })
     }
 }
 

@@ -18,6 +18,7 @@ pub mod roster;
 pub mod tls;
 
 mod accept;
+mod detection_api;
 mod device_api;
 mod identity;
 mod input;

@@ -93,6 +93,7 @@ pub(crate) fn table(config: &EdgeConfig) -> Vec<Route> {
     ];
     table.extend(crate::recovery_api::table(config));
     table.extend(crate::notice_api::table(config));
+    table.extend(crate::detection_api::table(config));
     table
 }
 

@@ -10,7 +10,7 @@ use crate::{
 };
 use anyhow::Result;
 use staffel_server::api::{
-    DeviceQuery, DeviceView, DeviceWhy, DeviceWhyRollout, RemedyView, StartView, TokenRequest, Word,
+    DetectionCounts, DeviceQuery, DeviceView, DeviceWhy, DeviceWhyRollout, RemedyView, StartView, TokenRequest, Word,
 };
 
 /// Subcommands of `staffel device`.
@@ -194,7 +194,23 @@ fn card(device: &DeviceView, now: u64) -> String {
     for warning in &device.warnings {
         text.push_str(&format!("  warning   {warning}\n"));
     }
+    if let Some(open) = open_alerts(&device.alerts) {
+        text.push_str(&format!("  alerts    {open}\n"));
+    }
     text
+}
+
+/// `1 critical, 2 high`; nothing if none is open.
+pub(super) fn open_alerts(open: &DetectionCounts) -> Option<String> {
+    let counts = [
+        (open.critical, "critical"),
+        (open.high, "high"),
+        (open.medium, "medium"),
+        (open.low, "low"),
+        (open.informational, "informational"),
+    ];
+    let said: Vec<_> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
+    (!said.is_empty()).then(|| said.join(", "))
 }
 
 /// The card, and for each rollout the device's place and its own words.
@@ -213,6 +229,18 @@ fn explanation(why: &DeviceWhy, now: u64) -> String {
         let ago = span(now.saturating_sub(certificate.at_ms));
         let got = certificate.refused.as_ref().map_or("it got one by its key".into(), |why| format!("refused: {why}"));
         text.push_str(&format!("certificate in place of an expired one, asked for {ago} ago\n  {got}\n"));
+    }
+    for alert in &why.detections.open {
+        text.push_str(&super::alert::line(alert, now));
+    }
+    if why.detections.more > 0 {
+        text.push_str(&format!(
+            "{} more alerts: staffel alert ls --device {}\n",
+            why.detections.more, why.device.device
+        ));
+    }
+    if let Some(losses) = super::alert::losses(&why.detections.losses) {
+        text.push_str(&format!("of what its sensor found {losses}\n"));
     }
     for remedy in &why.remedies {
         let RemedyView { sequence, action, state, why, by, .. } = remedy;
@@ -250,7 +278,7 @@ fn place(rollout: &DeviceWhyRollout) -> String {
 mod tests {
     use super::*;
     use staffel_core::{conditions::Refusal, ids::DeviceId};
-    use staffel_server::api::CertificateView;
+    use staffel_server::api::{CertificateView, DetectionLosses, DeviceDetections};
 
     fn device() -> DeviceView {
         DeviceView {
@@ -265,6 +293,7 @@ mod tests {
             mode: "normal".into(),
             running: [("pump".into(), "1.0".into())].into(),
             warnings: vec!["two live boots on one key: cloned?".into()],
+            alerts: Default::default(),
         }
     }
 
@@ -290,7 +319,9 @@ mod tests {
         let certificate =
             Some(CertificateView { at_ms: 3_000, refused: Some("the key was seen in two machines".into()) });
         let rollouts = vec![first, second];
-        let why = DeviceWhy { device: device(), rollouts, remedies: vec![], starts: vec![start], certificate };
+        let detections = Default::default();
+        let why =
+            DeviceWhy { device: device(), rollouts, remedies: vec![], starts: vec![start], certificate, detections };
         let text = explanation(&why, 4_000);
         let expected = "clinic/ward-3/pc-1
   id        07070707070707070707070707070707
@@ -309,6 +340,21 @@ certificate in place of an expired one, asked for 1 s ago
   refused: the key was seen in two machines
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn open_alerts_and_what_was_lost_of_them_are_named() {
+        let alert = super::super::alert::tests::view();
+        let open = DetectionCounts { high: 1, ..DetectionCounts::default() };
+        let losses = DetectionLosses { lost: 3, ..DetectionLosses::default() };
+        let detections = DeviceDetections { open: vec![alert], more: 2, losses };
+        let device = DeviceView { alerts: open, ..device() };
+        let text = explanation(&DeviceWhy { device, rollouts: vec![], remedies: vec![], detections }, 64_000);
+        let says = |line: &str| assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        says("  alerts    1 high");
+        says("alert 7, high, 60 s ago, 3 times: Reverse shell");
+        says("2 more alerts: staffel alert ls --device 07070707070707070707070707070707");
+        says("of what its sensor found 3 never arrived");
     }
 
     #[test]

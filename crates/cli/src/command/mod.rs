@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod alert;
 pub mod bench;
 pub mod case;
 pub mod demo;

@@ -1,5 +1,6 @@
 //! Tests of the real program, as a person or a script runs it.
 
+mod alert;
 mod comeback;
 mod console;
 mod content;

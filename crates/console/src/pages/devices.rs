@@ -1,6 +1,6 @@
 //! Devices: search and one device with its history and why it does nothing. Must stay out: changing a device.
 
-use super::{Line, StartLines, lines, starts};
+use super::{Line, StartLines, alerts, lines, starts};
 use crate::{
     auth::Ask,
     web::{Console, Frame, Stop, encode, page},
@@ -185,6 +185,9 @@ struct OnePage {
     row: Row,
     places: Vec<Place>,
     starts: Vec<StartLines>,
+    /// What its sensor found, and what of that nobody can look at.
+    rows: Vec<alerts::Row>,
+    losses: Vec<String>,
     lines: Vec<Line>,
 }
 
@@ -200,8 +203,14 @@ async fn one(ask: Ask, Path(id): Path<String>) -> Result<Response, Stop> {
     let frame = ask.frame("devices", format!("{} · {}", why.device.name, why.device.site));
     let mut places: Vec<Place> = why.rollouts.iter().map(|entry| place(words, entry)).collect();
     places.reverse();
-    let starts = starts(words, &why.starts);
-    let template =
-        OnePage { row: row(words, frame.now_ms, why.device), places, starts, lines: lines(words, &told), frame };
+    let template = OnePage {
+        rows: why.detections.open.into_iter().map(|view| alerts::row(words, frame.now_ms, view)).collect(),
+        losses: alerts::losses(words, &why.detections.losses),
+        row: row(words, frame.now_ms, why.device),
+        places,
+        starts: starts(words, &why.starts),
+        lines: lines(words, &told),
+        frame,
+    };
     Ok(page(StatusCode::OK, &template))
 }

@@ -1,6 +1,7 @@
 //! One file a page, and what several of them draw. What must stay out: who may see it (the engine and `auth` decide that).
 
 mod account;
+mod alerts;
 mod cases;
 mod customers;
 mod devices;
@@ -30,6 +31,7 @@ pub(crate) fn routes() -> Router<Arc<Console>> {
         .merge(software::routes())
         .merge(remedies::routes())
         .merge(notices::routes())
+        .merge(alerts::routes())
         .merge(account::routes())
 }
 

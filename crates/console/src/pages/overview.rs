@@ -13,7 +13,7 @@ use crate::{
 use askama::Template;
 use axum::{Router, http::StatusCode, response::Response, routing::get};
 use staffel_server::{
-    api::{IncidentView, RolloutView},
+    api::{DetectionQuery, IncidentView, RolloutView},
     pages::{FleetCounts, Overview, SiteRow},
 };
 use std::sync::Arc;
@@ -48,10 +48,16 @@ struct OverviewPage {
 }
 
 async fn overview(ask: Ask) -> Result<Response, Stop> {
-    let (view, incidents) = ask.aside(|engine, who| (engine.overview(who), engine.incidents(who))).await?;
+    let (view, incidents, alerts) = ask
+        .aside(|engine, who| {
+            let query = DetectionQuery { limit: Some(1), ..DetectionQuery::default() };
+            let open = engine.detection_page(who, &query).map(|page| page.open.critical + page.open.high);
+            (engine.overview(who), engine.incidents(who), open)
+        })
+        .await?;
     let words = ask.look.words;
     let frame = ask.frame("overview", words.t("nav-overview"));
-    let needs = needs(words, &view, &incidents);
+    let needs = needs(words, &view, &incidents, alerts?);
     let (running, ended): (Vec<_>, Vec<_>) = view.rollouts.iter().partition(|r| r.ended_ms.is_none());
     let cards = |rollouts: Vec<&RolloutView>| rollouts.into_iter().map(|view| card(words, view)).collect();
     let sites = view.sites.iter().map(|site| {
@@ -73,7 +79,7 @@ async fn overview(ask: Ask) -> Result<Response, Stop> {
 }
 
 /// Worst first. What only takes its time is not here.
-fn needs(words: Words, view: &Overview, incidents: &[IncidentView]) -> Vec<Need> {
+fn needs(words: Words, view: &Overview, incidents: &[IncidentView], alerts: u64) -> Vec<Need> {
     let mut needs = Vec::new();
     if let Some(why) = &view.read_only {
         needs.push(Need {
@@ -119,6 +125,15 @@ fn needs(words: Words, view: &Overview, incidents: &[IncidentView]) -> Vec<Need>
             what: words.t2("need-incident", "n", incident.not_back, "title", look.title),
             why: words.t2("need-incident-why", "unowned", incident.without_owner, "overdue", incident.overdue),
             link: format!("/incidents/{}", incident.incident),
+            act: words.t("need-look"),
+        });
+    }
+    if alerts > 0 {
+        needs.push(Need {
+            tone: "bad",
+            what: words.t1("need-alerts", "n", alerts),
+            why: words.t("need-alerts-why"),
+            link: "/alerts?severity=high".into(),
             act: words.t("need-look"),
         });
     }

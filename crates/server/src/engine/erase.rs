@@ -1,4 +1,4 @@
-//! Erasing what is personal: a notice's addresses, the free words of a case's note. Who did it and why is in the log before
+//! Erasing what is personal: a notice's addresses, the free words of a case's note (those of events are in `detections`). Who did it and why is in the log before
 //! anything is gone, so a crash in between is made up for at the next start. What must stay out: contacts that are replaced by
 //! others (`recovery::sites`), and whether a wish to be forgotten is justified (a person says why).
 
@@ -66,7 +66,7 @@ impl Engine {
     }
 
     /// Only this one: what others want gone may not be durable in the log yet.
-    async fn erase_entry(&self, entry: u64) -> Result<(), EngineError> {
+    pub(super) async fn erase_entry(&self, entry: u64) -> Result<(), EngineError> {
         let engine = self.clone();
         let done = tokio::task::spawn_blocking(move || erase_all(&engine.0.log, [entry])).await;
         let done = done.map_err(|e| EngineError::Internal { why: e.to_string() })?;
@@ -87,7 +87,7 @@ pub(super) fn erase_all(log: &SqliteLog, positions: impl IntoIterator<Item = u64
     Ok(erased)
 }
 
-fn reason(why: &str) -> Result<String, EngineError> {
+pub(super) fn reason(why: &str) -> Result<String, EngineError> {
     let why: String = why.trim().chars().take(REASON).collect();
     if why.is_empty() {
         return Err(refused("nothing is erased without a reason", "say why; the log keeps it"));

@@ -8,13 +8,14 @@
 //! What lives here: `record` (what stands in the log), `state` (projections), `device` (what devices ask), `operate`
 //! (what people ask), `remedies` and `unhalt` (repair, and taking a halt back), `recovery` (incidents, cases, sites),
 //! `notices` (who is told, and telling them), `drive` (the clockwork: plans, frontiers, checkpoints), `foreign` (what devices
-//! have that Staffel did not bring), `erase` (personal data), `alerts` (people on duty), `view` and `pages` (what is shown),
-//! `series` (how rollouts came to where they are), `refuse` (attempts that were refused), `identity` (keys whose certificate
-//! has expired), `starts` (how machines came to start). What must stay out:
+//! have that Staffel did not bring), `erase` (personal data), `alerts` (people on duty), `detections` (what devices' sensors
+//! found), `view` and `pages` (what is shown), `series` (how rollouts came to where they are), `refuse` (attempts that were
+//! refused), `identity` (keys whose certificate has expired), `starts` (how machines came to start). What must stay out:
 //! HTTP and TLS, and any decision about a rollout.
 
 pub mod alerts;
 mod behind;
+pub mod detections;
 mod device;
 mod drive;
 mod erase;

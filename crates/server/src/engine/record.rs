@@ -1,12 +1,13 @@
 //! What stands in the log: the closed set of records, as JSON. Old kinds stay readable for good; a new meaning gets a new
 //! kind. Must stay out: heartbeats, and personal data outside of records that can be erased on their own (contacts, the free words of
-//! a note or a call); people appear by account name.
+//! a note or a call, the fields of events); people appear by account name.
 
-use super::recovery::Place;
+use super::{detections::KeptEvidence, recovery::Place};
 use serde::{Deserialize, Serialize};
 use staffel_core::{
     boot::traces::Start,
     conditions::{Reach, Refusal},
+    detection::{Acknowledgement, Found},
     evidence::Arm,
     foreign::{Component, Suspect},
     identity,
@@ -219,6 +220,24 @@ pub enum Record {
         done: bool,
         why: String,
     },
+    /// Findings of a device's sensor, without the fields of the events.
+    DetectionsFound {
+        device: DeviceId,
+        #[serde(flatten)]
+        found: Found,
+    },
+    /// Fields of events that triggered rules: command lines and account names are personal, so a record of its own that can
+    /// be erased.
+    DetectionEvidence {
+        device: DeviceId,
+        evidence: Vec<KeptEvidence>,
+    },
+    /// A person has seen to an alert.
+    DetectionAcknowledged {
+        device: DeviceId,
+        #[serde(flatten)]
+        said: Acknowledgement,
+    },
 }
 
 impl Record {
@@ -293,6 +312,9 @@ impl Record {
             Record::UnhaltSigned { .. } => "halt.taken-back",
             Record::TenantKeysSet { .. } => "tenant.keys-set",
             Record::Erased { .. } => "entry.erased",
+            Record::DetectionsFound { .. } => "detection.found",
+            Record::DetectionEvidence { .. } => "detection.evidence",
+            Record::DetectionAcknowledged { .. } => "detection.acknowledged",
             Record::RemedySent { .. } => "remedy.sent",
             Record::RemedyDone { .. } => "remedy.done",
         }

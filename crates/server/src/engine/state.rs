@@ -15,6 +15,7 @@ use super::{
 };
 use staffel_core::{
     conditions::Authorisation,
+    detection::Book as Detections,
     fleet::{DeviceIndex, Fleet, Joining},
     foreign::{Inventories, Restarts},
     ids::{DeviceId, Digest},
@@ -180,6 +181,8 @@ pub struct State {
     pub is_behind: bool,
     /// Notices to people.
     pub notices: Notices,
+    /// What devices' sensors found.
+    pub detections: Detections,
     /// Entries of the log whose content somebody had erased.
     pub erased: BTreeSet<u64>,
 }
@@ -332,8 +335,14 @@ impl State {
             Record::RemedySent { device, remedy, by } => self.remedy_sent(device, remedy, by, at_ms),
             Record::Erased { entry, .. } => {
                 self.notices.addresses.retain(|_, kept| kept.position != *entry);
+                self.detections.erased(*entry);
                 self.erased.insert(*entry);
             }
+            Record::DetectionsFound { device, found } => self.detections_found(device, found, at_ms, position),
+            Record::DetectionEvidence { evidence, .. } => {
+                self.detections.evidence(evidence.iter().map(|kept| kept.alert), position);
+            }
+            Record::DetectionAcknowledged { said, .. } => self.detections.acknowledged(said, at_ms, position),
             Record::RemedyDone { device, sequence, done, why } => {
                 let outcome = RemedyOutcome { sequence: *sequence, done: *done, why: why.clone() };
                 self.remedy_done(device, &outcome, at_ms);
@@ -344,7 +353,7 @@ impl State {
         }
     }
 
-    /// The device that a record is about.
+    /// The device that a record is about. What sensors find is left out: one noisy device would push out the rest.
     fn about(&self, record: &Record) -> Option<DeviceIndex> {
         match record {
             Record::DeviceEnrolled { device, .. }
@@ -358,6 +367,7 @@ impl State {
             | Record::DeviceRetired { device, .. }
             | Record::CloneCleared { device, .. }
             | Record::DeviceInventory { device, .. }
+            | Record::DetectionAcknowledged { device, .. }
             | Record::RemedySent { device, .. }
             | Record::RemedyDone { device, .. } => self.fleet.find(device),
             Record::Rollout { event, .. } => device_of(event),

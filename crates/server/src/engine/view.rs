@@ -1,7 +1,7 @@
 //! What is shown to people and programs. Reads only.
 
 use super::{
-    Engine, EngineError, now_ms,
+    Engine, EngineError, detections, now_ms,
     state::{Refused, Running, State},
 };
 use crate::api::{
@@ -9,6 +9,7 @@ use crate::api::{
     RolloutView, ServerStatus, TenantView,
 };
 use staffel_core::{
+    detection::Severity,
     fleet::DeviceIndex,
     ids::DeviceId,
     profile::ceiling_at,
@@ -144,6 +145,7 @@ impl Engine {
             remedies: state.remedy_views(index, now),
             starts: state.start_views(index),
             certificate,
+            detections: detections::of_device(&state, index),
         })
     }
 
@@ -182,6 +184,15 @@ impl Engine {
         let state = self.state();
         figure("staffel_devices", "gauge", "Devices enrolled.", state.fleet.devices.len() as u64);
         figure("staffel_log_entries", "counter", "Entries of the log.", state.head);
+        let devices = || state.detections.devices();
+        let lost = devices().fold(0u64, |sum, device| sum.saturating_add(state.detections.losses(device).lost));
+        figure("staffel_findings_lost_total", "counter", "Findings of sensors that never arrived.", lost);
+        let _ = writeln!(text, "# HELP staffel_alerts_open Alerts of sensors that nobody has seen to.");
+        let _ = writeln!(text, "# TYPE staffel_alerts_open gauge");
+        for severity in Severity::ALL {
+            let open: u64 = devices().map(|device| state.detections.open(device).of(severity)).sum();
+            let _ = writeln!(text, "staffel_alerts_open{{severity=\"{severity}\"}} {open}");
+        }
         for (name, help, value) in [
             ("staffel_rollout_exposed", "Units exposed now.", (|r| r.rollout.counts.exposed) as fn(&Running) -> u64),
             ("staffel_rollout_confirmed", "Devices proven healthy.", |r| r.rollout.counts.confirmed),
@@ -382,6 +393,7 @@ pub(super) fn device(state: &State, index: DeviceIndex, now: u64) -> DeviceView 
         last_seen_ms: (row.last_seen_ms != 0).then_some(row.last_seen_ms),
         mode: info.safe_mode.as_ref().map_or("normal".into(), |why| format!("safe: {why}")),
         running: running.map(|(name, digest)| (name.clone(), state.releases.version(digest))).collect(),
+        alerts: state.detections.open(index).into(),
         warnings: if row.cloned { vec!["two live boots on one key: cloned?".into()] } else { Vec::new() },
     }
 }

@@ -1,6 +1,7 @@
 //! The edge, from outside: TLS over the loopback, the real engine behind it.
 
 mod alerts;
+mod detections;
 mod devices;
 mod hostile;
 mod limits;

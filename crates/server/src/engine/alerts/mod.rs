@@ -12,6 +12,8 @@ pub use desk::{AlertDesk, AlertDeskError, AlertsConfig, MailConfig, WebhookConfi
 
 use super::{Engine, now_ms};
 use limit::Limit;
+use staffel_core::ids::DeviceId;
+use staffel_notice::alert::Alert;
 use staffel_store::{Entry, ReadLog as _};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -38,16 +40,19 @@ impl Engine {
         let mut unwritable = false;
         loop {
             let now = now_ms();
-            let mut alerts = Vec::new();
+            let mut alerts: Vec<(Alert, Option<DeviceId>)> = Vec::new();
             let trouble = self.ready().err();
             if let (Some(why), false) = (&trouble, unwritable) {
-                alerts.push(worth.unwritable(why, now));
+                alerts.push((worth.unwritable(why, now), None));
             }
             unwritable = trouble.is_some();
             let entries = self.entries(next).await;
             let read_to = entries.last().map(|entry| entry.position + 1);
-            alerts.extend(entries.iter().filter_map(|entry| worth.of(entry)));
-            let admitted = alerts.into_iter().filter(|alert| limit.admits(alert, now)).collect::<Vec<_>>();
+            let named = |device: &DeviceId, alert| self.alert_named(device, alert);
+            alerts.extend(entries.iter().filter_map(|entry| worth.of(entry, &named)));
+            let admits =
+                |(alert, source): (Alert, Option<DeviceId>)| limit.admits(&alert, source, now).then_some(alert);
+            let admitted = alerts.into_iter().filter_map(admits).collect::<Vec<_>>();
             for alert in admitted.into_iter().chain(limit.held_back(now).map(|count| worth.held_back(count, now))) {
                 tracing::info!(id = alert.id, kind = alert.kind, "alert");
                 for letter in desk.put(&alert) {

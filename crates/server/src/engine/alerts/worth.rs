@@ -1,7 +1,11 @@
 //! What of the log is worth an alert, in words. Remembers only how each channel of notices fares. Must stay out: sending.
+//! What sensors found is worth one if it is severe and opens an alert: its words are the devices', so they go out bounded
+//! (`limit`) and without the fields of events.
 
 use super::super::record::Record;
 use staffel_core::{
+    detection::{AlertId, Found, Opening, Severity},
+    ids::DeviceId,
     recovery,
     rollout::{self, HaltReason},
 };
@@ -25,9 +29,20 @@ impl Worth {
         Worth { language, under_way: BTreeMap::new(), failing: BTreeMap::new() }
     }
 
-    /// The alert that this entry of the log is worth.
-    pub fn of(&mut self, entry: &Entry) -> Option<Alert> {
+    /// The alert that this entry of the log is worth, and the device whose words it repeats. `named`: a device's name, and
+    /// the title of one of its alerts.
+    pub fn of(
+        &mut self,
+        entry: &Entry,
+        named: &dyn Fn(&DeviceId, AlertId) -> (String, String),
+    ) -> Option<(Alert, Option<DeviceId>)> {
+        let mut source = None;
         let (kind, subject, text) = match Record::of(entry)? {
+            Record::DetectionsFound { device, found } => {
+                source = Some(device);
+                let (subject, text) = self.found(&found, |alert| named(&device, alert))?;
+                ("detection.opened", subject, text)
+            }
             Record::Rollout { rollout, event: rollout::Event::Held { reason } } => (
                 "rollout.held",
                 self.pick(format!("Verteilung {rollout} wartet"), format!("Rollout {rollout} is held")),
@@ -71,7 +86,34 @@ impl Worth {
             _ => return None,
         };
         let id = format!("entry-{}", entry.position);
-        Some(alert(id, entry.at_ms, kind, &subject, &text, Some(entry.position)))
+        Some((alert(id, entry.at_ms, kind, &subject, &text, Some(entry.position)), source))
+    }
+
+    /// The worst of what a sensor found, if somebody should look now.
+    fn found(&self, found: &Found, named: impl Fn(AlertId) -> (String, String)) -> Option<(String, String)> {
+        let severe = |seen: &&staffel_core::detection::Seen| seen.opens.is_some() && seen.severity >= Severity::High;
+        let opened: Vec<_> = found.seen.iter().filter(severe).collect();
+        let worst = opened.iter().rev().max_by_key(|seen| seen.severity)?;
+        let (place, title) = named(worst.alert);
+        let critical = worst.severity == Severity::Critical;
+        let (de, en) = if critical { ("Kritisch", "Critical") } else { ("Ernst", "High") };
+        let (wieder, again) = match worst.opens {
+            Some(Opening::Again) => (", erneut nach Quittierung", ", again after it was acknowledged"),
+            Some(Opening::Worse) => (", schlimmer als zuvor", ", worse than before"),
+            _ => ("", ""),
+        };
+        let (alert, count, more) = (worst.alert, worst.count, opened.len() - 1);
+        let (weitere, others) = match more {
+            0 => (String::new(), String::new()),
+            _ => (format!(" {more} weitere zugleich."), format!(" {more} more at the same time.")),
+        };
+        Some((
+            self.pick(format!("{de}: {title} ({place})"), format!("{en}: {title} ({place})")),
+            self.pick(
+                format!("Alarm {alert}, {count}-mal gemeldet{wieder}.{weitere} Mehr: staffel alert show {alert}"),
+                format!("Alert {alert}, reported {count} times{again}.{others} More: staffel alert show {alert}"),
+            ),
+        ))
     }
 
     /// The log takes nothing any more, so this can't come from it.
@@ -144,11 +186,49 @@ mod tests {
         record.to_entry(1_000).unwrap().at(position)
     }
 
+    fn said(worth: &mut Worth, position: u64, record: &Record) -> Option<Alert> {
+        let named = |_: &DeviceId, alert| ("clinic/north/till-1".to_string(), format!("rule {alert}"));
+        Some(worth.of(&entry(position, record), &named)?.0)
+    }
+
+    #[test]
+    fn what_a_sensor_found_is_told_if_it_is_severe_and_opens_the_worst_first() {
+        let seen = |alert, severity, opens| staffel_core::detection::Seen {
+            alert,
+            subject: None,
+            about: None,
+            severity,
+            count: 3,
+            first_ms: 0,
+            last_ms: 0,
+            opens,
+        };
+        let record = |seen| {
+            let found = Found { seen, ..serde_json::from_str(r#"{"stream":"s","through":1,"seen":[]}"#).unwrap() };
+            Record::DetectionsFound { device: DeviceId([1; 16]), found }
+        };
+        let mut worth = Worth::new(Language::En);
+        let quiet = vec![seen(1, Severity::Medium, Some(Opening::New)), seen(2, Severity::Critical, None)];
+        assert_eq!(said(&mut worth, 1, &record(quiet)), None);
+        let loud = vec![
+            seen(3, Severity::High, Some(Opening::New)),
+            seen(4, Severity::Critical, Some(Opening::Again)),
+            seen(5, Severity::Critical, Some(Opening::New)),
+        ];
+        let alert = said(&mut worth, 2, &record(loud)).unwrap();
+        assert_eq!(
+            (alert.kind.as_str(), alert.subject.as_str()),
+            ("detection.opened", "Critical: rule 4 (clinic/north/till-1)")
+        );
+        let text = "Alert 4, reported 3 times, again after it was acknowledged. 2 more at the same time. More: staffel alert show 4";
+        assert_eq!(alert.text, text);
+    }
+
     fn attempt(worth: &mut Worth, recipient: u32, outcome: Outcome) -> Option<Alert> {
         let (notice, attempt, route, channel) = (1, 1, 0, Channel::Fax);
         let started = Event::Started { notice, recipient, attempt, route, channel };
-        assert_eq!(worth.of(&entry(1, &Record::Notice { event: started })), None);
-        worth.of(&entry(2, &Record::Notice { event: Event::Ended { notice, recipient, attempt, outcome } }))
+        assert_eq!(said(worth, 1, &Record::Notice { event: started }), None);
+        said(worth, 2, &Record::Notice { event: Event::Ended { notice, recipient, attempt, outcome } })
     }
 
     #[test]
@@ -168,10 +248,9 @@ mod tests {
     fn a_rollout_that_is_replaced_alarms_nobody() {
         let mut worth = Worth::new(Language::De);
         let halted = |reason| Record::Rollout { rollout: 7, event: rollout::Event::Halted { reason } };
-        assert_eq!(worth.of(&entry(3, &halted(HaltReason::Superseded { by: 8 }))), None);
-        let said = worth
-            .of(&entry(4, &halted(HaltReason::Operator { who: "ann".into(), why: "x\r\nBcc: y".into() })))
-            .unwrap();
+        assert_eq!(said(&mut worth, 3, &halted(HaltReason::Superseded { by: 8 })), None);
+        let reason = HaltReason::Operator { who: "ann".into(), why: "x\r\nBcc: y".into() };
+        let said = said(&mut worth, 4, &halted(reason)).unwrap();
         assert_eq!((said.id.as_str(), said.kind.as_str(), said.entry), ("entry-4", "rollout.halted", Some(4)));
         assert!(!said.text.contains('\n') && said.subject.contains("Verteilung 7"), "{said:?}");
     }

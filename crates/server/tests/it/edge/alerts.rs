@@ -1,12 +1,16 @@
 //! Alerts from outside: a real HTTP receiver and a real mail server hear of what the log says; what nobody takes is kept.
 
-use super::support::{PATIENCE, Server};
+use super::{
+    detections::{matched, trouble},
+    support::{PATIENCE, Server},
+};
 use serde_json::{Value, json};
 use staffel_notice::alert::{Alert, verify};
 use staffel_server::{
     api::Role,
     engine::alerts::{AlertDesk, AlertDeskError, AlertsConfig},
 };
+use staffel_trust::wire::{SensorTrouble, Severity as Level};
 use std::{
     path::Path,
     sync::{Arc, Mutex},
@@ -220,6 +224,34 @@ async fn an_incident_is_told_to_the_webhook_and_by_mail_once_each() {
     drop(stop);
     sent.await.unwrap();
     assert_eq!(posted.all().len(), 2, "{:?}", posted.all());
+}
+
+/// What a sensor found is told with the device's name and the rule's title, and without the fields of the event.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_severe_finding_is_told_when_it_opens_and_not_for_each_repetition() {
+    let server = Server::start(|_| {}).await;
+    let identity = server.device("till-1").await;
+    let folder = tempfile::tempdir().unwrap();
+    let ((address, posted), (port, mailed)) = (receiver("204 No Content").await, mail_server().await);
+    let (stop, sent) = sending(&server, desk(folder.path(), &address, Some(port)));
+    until("the mark", || folder.path().join("alerts/next-entry").exists()).await;
+    let device = server.client(Some(&identity));
+    let deliver = |findings| {
+        let body = super::detections::sent(findings);
+        device.post(server.url("/v1/detections")).json(&body).send()
+    };
+    let (low, high) = (matched(1, "quiet", Level::Low), matched(2, "loud", Level::High));
+    assert_eq!(deliver(vec![low, high]).await.unwrap().status(), 200);
+    assert_eq!(deliver(vec![matched(3, "loud", Level::High)]).await.unwrap().status(), 200);
+    assert_eq!(deliver(vec![trouble(4, SensorTrouble::Killed)]).await.unwrap().status(), 200);
+    let told: Vec<Alert> = posted.wait_for(2).await.iter().map(|request| alert(request)).collect();
+    assert_eq!((told[0].kind.as_str(), told.len()), ("detection.opened", 2));
+    assert_eq!(told[0].subject, "High: Title of loud (clinic/north/till-1)");
+    assert_eq!(told[1].subject, "High: a process of the sensor was ended by somebody else (clinic/north/till-1)");
+    let mails = mailed.wait_for(4).await;
+    assert!(mails.iter().all(|mail| !mail.contains("anna") && !mail.contains("/dev/tcp")), "{mails:?}");
+    drop(stop);
+    sent.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,9 +12,9 @@ use staffel_core::{
 };
 use staffel_server::{
     api::{
-        CallBack, CaseWord, CertificateView, DevicePage, DeviceView, DeviceWhy, DeviceWhyRollout, Erase, EraseNote,
-        HistoryEntry, Import, NewNotice, NextUnhalt, OpenIncident, RemedyView, Role, RolloutView, StartRollout,
-        StartView, TenantView, TokenRequest, Unhalting, Word,
+        Acknowledge, CallBack, CaseWord, CertificateView, DevicePage, DeviceView, DeviceWhy, DeviceWhyRollout, Erase,
+        EraseNote, HistoryEntry, Import, NewNotice, NextUnhalt, OpenIncident, RemedyView, Role, RolloutView,
+        StartRollout, StartView, TenantView, TokenRequest, Unhalting, Word,
     },
     openapi::DOCUMENT,
 };
@@ -117,6 +117,7 @@ fn its_paths_are_those_of_the_source() {
         include_str!("../../../src/operator_api.rs"),
         include_str!("../../../src/recovery_api.rs"),
         include_str!("../../../src/notice_api.rs"),
+        include_str!("../../../src/detection_api.rs"),
         include_str!("../../../src/device_api.rs"),
     ] {
         for call in ["route(\"", "fleet(\"", "large(\""] {
@@ -154,7 +155,8 @@ async fn each_described_method_is_known_to_the_router_and_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn real_answers_are_as_described() {
     let server = Server::start(|_| {}).await;
-    server.device("till-1").await;
+    let till = server.device("till-1").await;
+    super::detections::with_one(&server, &till).await;
     let client = server.operator(Role::Releaser, None);
     let document = document();
     let incident = json!({ "class": "outage", "why": "dark", "devices": ["till-1"] });
@@ -181,7 +183,7 @@ async fn real_answers_are_as_described() {
         check(&document, schema, &answer, &path).unwrap();
         checked += 1;
     }
-    assert_eq!(checked, 25);
+    assert_eq!(checked, 27);
     let request = json!({ "tenant": "clinic", "site": "north" });
     let token: Value =
         client.post(server.url("/api/v1/tokens")).json(&request).send().await.unwrap().json().await.unwrap();
@@ -250,6 +252,7 @@ fn why() -> DeviceWhy {
         mode: "normal".into(),
         running: [("till".to_string(), "1".to_string())].into(),
         warnings: vec!["a cloned key".into()],
+        alerts: Default::default(),
     };
     let refusals = vec![Refusal::GateMissing, Refusal::GateTooFewSigners { have: 1, need: 2 }];
     let rollout = DeviceWhyRollout {
@@ -267,7 +270,8 @@ fn why() -> DeviceWhy {
     let says = traces.iter().map(ToString::to_string).collect();
     let start = StartView { at_ms: 1, position: 1, boot_id: "b".into(), says, traces };
     let certificate = Some(CertificateView { at_ms: 1, refused: Some("retired".into()) });
-    DeviceWhy { device, rollouts: vec![rollout], remedies: vec![remedy()], starts: vec![start], certificate }
+    let (remedies, detections) = (vec![remedy()], Default::default());
+    DeviceWhy { device, rollouts: vec![rollout], remedies, starts: vec![start], certificate, detections }
 }
 
 #[test]
@@ -331,6 +335,7 @@ fn what_is_described_as_enough_to_send_is_enough() {
     read::<EraseNote>(&document, "EraseNote");
     read::<CaseWord>(&document, "CaseWord");
     read::<Import>(&document, "Import");
+    read::<Acknowledge>(&document, "Acknowledge");
     read::<Unhalting>(&document, "Unhalting");
     read::<Envelope>(&document, "Envelope");
 }

@@ -62,7 +62,7 @@ async fn each_operation_has_its_least_role_and_none_is_open_by_mistake() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 4 * 48, "operations that need a role");
+    assert_eq!(checked, 4 * 52, "operations that need a role");
 }
 
 #[tokio::test(flavor = "multi_thread")]
