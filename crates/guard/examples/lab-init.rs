@@ -29,6 +29,12 @@ fn main() {
     let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let running = command_line::running(&line);
     println!("LAB: user space {running:?}");
+    // What firmware, loader and kernel have measured, where there is a TPM.
+    for register in 0..16 {
+        if let Ok(value) = std::fs::read_to_string(format!("/sys/class/tpm/tpm0/pcr-sha256/{register}")) {
+            println!("LAB: PCR {register} {}", value.trim().to_lowercase());
+        }
+    }
     let panic = || {
         let _ = std::fs::write("/proc/sysrq-trigger", "c");
     };

@@ -55,7 +55,7 @@ impl Machine {
         fs::create_dir_all(&place).expect("a folder");
         let programs = programs();
         let shared = [&programs.guard, &programs.agent, &sensor.to_path_buf(), &PathBuf::from("/bin/busybox")];
-        let libraries = libraries(&shared);
+        let libraries = parts::libraries(&shared);
         let firmware = parts::target().join("firmware");
         let kernel = parts::read(firmware.join("vmlinuz"));
         let strip = |program: &Path| parts::stripped(program, &place);
@@ -87,6 +87,8 @@ impl Machine {
         let normal = common(include_bytes!("normal")).end();
         let mut safe = common(&parts::read(format!("{SAFE}/init")));
         safe.add("staffel/safe.conf", 0o100644, SAFE_CONF.as_bytes());
+        safe.add("staffel/network", 0o100644, &parts::read(format!("{SAFE}/network")));
+        safe.add("staffel/dhcp", 0o100755, &parts::read(format!("{SAFE}/dhcp")));
         safe.add("staffel/self-test.json", 0o100644, &parts::read(format!("{SAFE}/self-test.json")));
         safe.add("bin/guard-commit", 0o100755, &guard_commit);
         for program in &shared[..3] {
@@ -151,17 +153,6 @@ fn write_program(path: &Path, bytes: &[u8]) {
     use std::os::unix::fs::PermissionsExt as _;
     fs::write(path, bytes).expect("a program is written");
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("it may be run");
-}
-
-/// The shared libraries of these programs and the loader of libraries, as the dynamic linker names them.
-fn libraries(programs: &[&PathBuf]) -> Vec<PathBuf> {
-    let output = Command::new("ldd").args(programs).output().expect("ldd runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let paths = text.split_ascii_whitespace().filter(|word| word.starts_with('/') && word.contains(".so"));
-    let mut found: Vec<PathBuf> = paths.map(PathBuf::from).collect();
-    found.sort();
-    found.dedup();
-    found
 }
 
 /// A FAT file system with the loader and what the real `guard-ctl firmware set-up` makes.

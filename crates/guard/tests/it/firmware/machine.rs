@@ -5,6 +5,7 @@ use crate::{
     disk::{Disk, SECTOR},
     machine::LOADER,
 };
+use staffel_core::boot::firmware::Event;
 use staffel_guard::{
     partition::{Images, Partition, load},
     volume::Volume as _,
@@ -32,6 +33,8 @@ pub struct Machine {
     written: bool,
     /// What its clock says when it is switched on, as QEMU wants it; today's if there is none.
     pub clock: Option<&'static str>,
+    /// It has a TPM: `swtpm` runs beside it, and what it keeps stays from start to start.
+    pub measures: bool,
 }
 
 /// What a machine said from its start until it was off.
@@ -44,7 +47,7 @@ struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The process that we started, by its own id; it has ended already if the machine switched itself off.
+        // The process that we started, by its own id; it has ended already if it ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -73,7 +76,7 @@ impl Machine {
     pub fn with(parts: &Parts, disk: Disk) -> Self {
         let place = tempfile::tempdir().expect("a folder");
         std::fs::write(place.path().join("variables"), &parts.variables).expect("the variables are written");
-        Machine { place, disk, written: false, clock: None }
+        Machine { place, disk, written: false, clock: None, measures: false }
     }
 
     /// Puts a file into a generation, which an entry names as `staffel.generation=`.
@@ -90,6 +93,14 @@ impl Machine {
         self.written = false;
         let mut partition = Partition::open(self.disk.clone()).expect("the guard opens its partition");
         let step = partition.arm(images).expect("it is armed");
+        assert!(!step.refused, "{}", step.why);
+    }
+
+    /// Tells the guard something while the machine is off.
+    pub fn tell(&mut self, event: Event) {
+        self.written = false;
+        let mut partition = Partition::open(self.disk.clone()).expect("the guard opens its partition");
+        let step = partition.apply(event).expect("the guard writes");
         assert!(!step.refused, "{}", step.why);
     }
 
@@ -124,6 +135,25 @@ impl Machine {
         self.written = true;
     }
 
+    /// Starts its TPM, and waits until it can be spoken to.
+    fn tpm(&self) -> (Running, PathBuf) {
+        let (kept, socket) = (self.place.path().join("tpm"), self.place.path().join("tpm-socket"));
+        std::fs::create_dir_all(&kept).expect("a folder");
+        let _ = std::fs::remove_file(&socket);
+        let child = Command::new("swtpm")
+            .args(["socket", "--tpm2", "--terminate", "--tpmstate", &format!("dir={}", kept.display())])
+            .args(["--ctrl", &format!("type=unixio,path={}", socket.display())])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("swtpm runs");
+        let begin = Instant::now();
+        while !socket.exists() {
+            assert!(begin.elapsed() < SILENCE, "swtpm does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        (Running(child), socket)
+    }
+
     /// Runs it until it is off, or until a line with `cut` came: then the power is cut.
     pub fn run(&mut self, cut: Option<&str>) -> Said {
         self.write_disk();
@@ -138,41 +168,54 @@ impl Machine {
         if let Some(clock) = self.clock {
             command.args(["-rtc", &format!("base={clock}")]);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut running = Running(command.spawn().expect("QEMU runs"));
-        let mut output = running.0.stdout.take().expect("its output is a pipe");
-        let (send, received) = std::sync::mpsc::channel();
-        let reader = std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(length) = output.read(&mut buffer)
-                && length > 0
-                && send.send(buffer[..length].to_vec()).is_ok()
-            {}
-        });
-        let (begin, mut rest, mut lines) = (Instant::now(), Vec::new(), Vec::new());
-        let is_off = 'said: loop {
-            let bytes = match received.recv_timeout(SILENCE) {
-                Ok(bytes) => bytes,
-                // It has closed its output.
-                Err(error) => break error == RecvTimeoutError::Disconnected,
-            };
-            rest.extend_from_slice(&bytes);
-            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-                let line = plain(&rest.drain(..=end).collect::<Vec<u8>>());
-                let cut = cut.is_some_and(|cut| line.contains(cut));
-                lines.push((begin.elapsed(), line));
-                if cut {
-                    break 'said false;
-                }
-            }
-        };
-        drop(running);
-        reader.join().expect("the reader ends");
-        let said = Said { lines };
-        assert!(is_off || cut.is_some_and(|cut| said.times(cut).next().is_some()), "it never ended:\n{}", said.text());
+        // Lives as long as the machine is on.
+        let tpm = self.measures.then(|| self.tpm());
+        if let Some((_, socket)) = &tpm {
+            let socket = format!("socket,id=t0,path={}", socket.display());
+            command.args(["-chardev", &socket, "-tpmdev", "emulator,id=t1,chardev=t0", "-device", "tpm-tis,tpmdev=t1"]);
+        }
+        let said = watch(&mut command, cut);
+        drop(tpm);
         self.read_disk();
         said
     }
+}
+
+/// Runs a machine until it is off, or until a line with `cut` came: then the power is cut.
+pub fn watch(command: &mut Command, cut: Option<&str>) -> Said {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let mut running = Running(command.spawn().expect("QEMU runs"));
+    let mut output = running.0.stdout.take().expect("its output is a pipe");
+    let (send, received) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(length) = output.read(&mut buffer)
+            && length > 0
+            && send.send(buffer[..length].to_vec()).is_ok()
+        {}
+    });
+    let (begin, mut rest, mut lines) = (Instant::now(), Vec::new(), Vec::new());
+    let is_off = 'said: loop {
+        let bytes = match received.recv_timeout(SILENCE) {
+            Ok(bytes) => bytes,
+            // It has closed its output.
+            Err(error) => break error == RecvTimeoutError::Disconnected,
+        };
+        rest.extend_from_slice(&bytes);
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line = plain(&rest.drain(..=end).collect::<Vec<u8>>());
+            let cut = cut.is_some_and(|cut| line.contains(cut));
+            lines.push((begin.elapsed(), line));
+            if cut {
+                break 'said false;
+            }
+        }
+    };
+    drop(running);
+    reader.join().expect("the reader ends");
+    let said = Said { lines };
+    assert!(is_off || cut.is_some_and(|cut| said.times(cut).next().is_some()), "it never ended:\n{}", said.text());
+    said
 }
 
 /// A line without the terminal's control codes.

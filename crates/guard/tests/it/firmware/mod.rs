@@ -3,6 +3,8 @@
 //! code as on a machine. Each scenario says where the machine came up, and how long it took after the last failure.
 
 mod machine;
+mod measured;
+mod network;
 mod parts;
 pub use parts::guest;
 mod scenarios;

@@ -52,13 +52,16 @@ pub fn guest(name: &str) -> PathBuf {
     target().join("x86_64-unknown-linux-musl/debug").join(name)
 }
 
+/// A program that can be run by its name.
+pub fn is_installed(tool: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(tool).is_file())
+}
+
 /// What is missing for these tests, if anything.
 pub fn missing() -> Option<String> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    for tool in ["qemu-system-x86_64", "objcopy"] {
-        if !std::env::split_paths(&path).any(|folder| folder.join(tool).is_file()) {
-            return Some(tool.into());
-        }
+    if let Some(tool) = ["qemu-system-x86_64", "objcopy"].into_iter().find(|tool| !is_installed(tool)) {
+        return Some(tool.into());
     }
     let files = [LOADER, STUB, VARIABLES, CODE].map(PathBuf::from).into_iter();
     let files = files.chain(["guard-init", "guard-commit", "examples/lab-init"].map(guest));
@@ -76,6 +79,17 @@ pub fn stripped(program: &Path, place: &Path) -> Vec<u8> {
     let status = Command::new("objcopy").arg("--strip-all").arg(program).arg(&to).status();
     assert!(status.expect("objcopy runs").success(), "{} is not stripped", program.display());
     read(to)
+}
+
+/// The shared libraries of these programs and the loader of libraries, as the dynamic linker names them.
+pub fn libraries(programs: &[&PathBuf]) -> Vec<PathBuf> {
+    let output = Command::new("ldd").args(programs).output().expect("ldd runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let paths = text.split_ascii_whitespace().filter(|word| word.starts_with('/') && word.contains(".so"));
+    let mut found: Vec<PathBuf> = paths.map(PathBuf::from).collect();
+    found.sort();
+    found.dedup();
+    found
 }
 
 impl Parts {
@@ -117,10 +131,7 @@ pub fn panicking_module(folder: &Path) -> Vec<u8> {
 
 /// The initramfs: guard, the test's own system, modules.
 fn initrd(folder: &Path, place: &Path) -> Vec<u8> {
-    let mut archive = Archive::default();
-    for name in ["dev", "proc", "sys", "staffel", "partition", "modules"] {
-        archive.add(name, 0o40755, &[]);
-    }
+    let mut archive = Archive::folders(&["dev", "proc", "sys", "staffel", "partition", "modules"]);
     archive.add("staffel/guard-init", 0o100755, &stripped(&guest("guard-init"), place));
     archive.add("staffel/guard-commit", 0o100755, &stripped(&guest("guard-commit"), place));
     archive.add("init", 0o100755, &stripped(&guest("examples/lab-init"), place));
@@ -175,6 +186,13 @@ impl Archive {
         self.pad();
         self.0.extend_from_slice(bytes);
         self.pad();
+    }
+
+    /// Folders at the beginning of the archive.
+    pub fn folders(names: &[&str]) -> Self {
+        let mut archive = Archive::default();
+        names.iter().for_each(|name| archive.add(name, 0o40755, &[]));
+        archive
     }
 
     fn pad(&mut self) {

@@ -2,6 +2,7 @@
 
 use super::{
     machine::{Machine, OPTIONS, Said, set_up},
+    measured, network,
     parts::{self, Parts},
 };
 use crate::{
@@ -12,9 +13,9 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-const SAFE: &str = "LAB: user space Safe";
+pub const SAFE: &str = "LAB: user space Safe";
 
-fn up(number: u64, trial: bool) -> String {
+pub fn up(number: u64, trial: bool) -> String {
     format!("LAB: user space Entry {{ number: {number}, trial: {trial} }}")
 }
 
@@ -173,7 +174,7 @@ fn run(all: bool) {
     }
     let place = tempfile::tempdir().expect("a folder");
     let parts = Parts::new(place.path());
-    let scenarios: [Scenario; 9] = [
+    let scenarios: [Scenario; 11] = [
         ("three panics", true, three_panics),
         ("corrupt kernel", true, corrupt_kernel),
         ("power cut", true, |parts| power_cuts(parts, false)),
@@ -183,6 +184,8 @@ fn run(all: bool) {
         ("good trial, then five power cycles", false, good_trial_then_power_cycles),
         ("three days without a server", false, days_without_a_server),
         ("many power cuts", false, |parts| power_cuts(parts, true)),
+        ("measured boot", false, measured::measured_boot),
+        ("network of the safe system", false, network::network),
     ];
     let only = std::env::var("STAFFEL_SCENARIO").unwrap_or_default();
     for (name, fast, scenario) in scenarios {
