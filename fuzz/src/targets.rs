@@ -2,6 +2,7 @@
 
 mod content;
 mod samples;
+mod sources;
 mod traces;
 
 use crate::Target;
@@ -30,7 +31,7 @@ use staffel_trust::{
         client::{Client, ClientError, FetchError, FromFunction, Resource, block_on},
         path,
     },
-    wire::{Board, Bye, CheckIn, CheckInReply, Enrol, Remedied},
+    wire::{Board, Bye, CheckIn, CheckInReply, Detections, Enrol, Remedied},
 };
 use std::{
     cell::Cell,
@@ -55,6 +56,11 @@ pub fn all() -> Vec<Target> {
         content::pack(),
         content::records(),
         traces::pstore(),
+        sources::connector(),
+        sources::folders(),
+        sources::authentication(),
+        sources::collected(),
+        detections(),
     ]
 }
 
@@ -377,6 +383,16 @@ fn wire() -> Target {
         Ok(says.join("; "))
     };
     Target { name: "wire", seeds: samples::words(), run: Box::new(run) }
+}
+
+/// What a device says that its sensor found.
+fn detections() -> Target {
+    let seed = r#"{"stream":"0a","lost":1,"findings":[{"number":7,"kind":"match","rule":"r","title":"t","severity":"high","class":"c","pack":"p","version":2,"tags":["a"],"fields":{"Image":"/bin/x"},"count":3,"first_ms":10,"last_ms":20},{"number":8,"kind":"sensor","trouble":"killed","severity":"low","detail":"x","count":1,"first_ms":1,"last_ms":1}]}"#;
+    let run = |bytes: &[u8]| match serde_json::from_slice::<Detections>(bytes) {
+        Ok(said) => again(&said).map(|()| format!("{} findings", said.findings.len().min(3))),
+        Err(error) => Ok(kind(error)),
+    };
+    Target { name: "detections", seeds: vec![seed.as_bytes().to_vec()], run: Box::new(run) }
 }
 
 /// What was read can be written and is read as the same again.

@@ -11,7 +11,8 @@ use staffel_trust::{
         path::percent_encode_path,
     },
     wire::{
-        Board, Bye, CheckIn, CheckInReply, Enrol, Enrolled, Inventory, Problem, Recover, RecoverNonce, Remedied, Renew,
+        Board, Bye, CheckIn, CheckInReply, Detections, DetectionsNoted, Enrol, Enrolled, Inventory, Problem, Recover,
+        RecoverNonce, Remedied, Renew,
     },
 };
 
@@ -129,6 +130,11 @@ impl Api {
     /// How remedies went.
     pub async fn remedied(&self, request: &Remedied) -> Result<(), ApiError> {
         self.tell("reporting remedies", "/v1/remedied", request).await
+    }
+
+    /// What this machine's sensor found.
+    pub async fn detections(&self, request: &Detections) -> Result<DetectionsNoted, ApiError> {
+        self.post("delivering what the sensor found", "/v1/detections", request).await
     }
 
     /// Says something to which there is no answer.

@@ -70,6 +70,8 @@ places! {
     clock = "clock.json";
     /// What the device's state machine remembers.
     device = "device.json";
+    /// What the agent has to say of this machine's sensor: [`crate::findings::Own`].
+    findings = "findings.json";
     /// The customer's policy as it was signed.
     policy = "policy.json";
     /// For `staffel-agent status`.

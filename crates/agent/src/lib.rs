@@ -12,6 +12,7 @@ pub mod blobs;
 pub mod clock;
 pub mod directory;
 pub mod enrol;
+pub mod findings;
 pub mod guard_client;
 pub mod https;
 pub mod jitter;

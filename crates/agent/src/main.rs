@@ -72,6 +72,9 @@ enum Command {
         /// Where the machine's file system begins, for the inventory of foreign software
         #[arg(long, default_value = "/")]
         inventory_root: PathBuf,
+        /// Where this machine's sensor leaves its findings [default: /var/lib/staffel/sensor/spool, if there is one]
+        #[arg(long)]
+        sensor: Option<PathBuf>,
         /// File with the identity of this boot, where several machines share one kernel; else the kernel's own
         #[arg(long)]
         boot_id_file: Option<PathBuf>,
@@ -125,11 +128,11 @@ fn run() -> anyhow::Result<()> {
             println!("for `guard-ctl init`: {}", directory.installation().display());
             Ok(())
         }
-        Command::Run { server, dir, guard_socket, spool, inventory_root, boot_id_file } => {
+        Command::Run { server, dir, guard_socket, spool, inventory_root, sensor, boot_id_file } => {
             std::fs::create_dir_all(&spool).with_context(|| format!("creating {}", spool.display()))?;
             let directory = Directory::new(&dir);
             directory.create()?;
-            let options = Options { server, directory, guard_socket, spool, inventory_root };
+            let options = Options { server, directory, guard_socket, spool, inventory_root, sensor };
             let boot_id = match boot_id_file {
                 Some(file) => {
                     let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;

@@ -41,6 +41,9 @@ pub struct AgentStatus {
     pub reasons: Vec<Reason>,
     /// Trouble of the device as a whole, and what this machine lacks.
     pub problems: Vec<String>,
+    /// Of this machine's sensor, one sentence.
+    #[serde(default)]
+    pub sensor: String,
 }
 
 impl AgentStatus {
@@ -68,6 +71,9 @@ impl fmt::Display for AgentStatus {
         }
         for (name, release) in &self.running {
             writeln!(f, "runs     {name} {}", release.short())?;
+        }
+        if !self.sensor.is_empty() {
+            writeln!(f, "sensor   {}", self.sensor)?;
         }
         writeln!(f, "now      {}", self.why)?;
         for reason in &self.reasons {

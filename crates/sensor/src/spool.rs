@@ -1,8 +1,8 @@
 //! Findings that wait for the agent, in a folder: one file each, named by its number.
 //!
 //! Read and acknowledged by another user: `stream` names the numbering, `NUMBER.json` is a finding, `lost.json` says how many
-//! were dropped because nobody took them, `alive.json` that the sensor lives; `acknowledged` is the agent's: everything up to
-//! this number is noted. A number is never given twice: what was removed is remembered before it goes.
+//! were dropped because nobody took them, `alive.json` that the sensor lives; `acknowledged` is the agent's: a stream
+//! and the number up to which all of it is noted. A number is never given twice: what was removed is remembered before it goes.
 
 use crate::finding::{Draft, Finding};
 use serde::{Deserialize, Serialize};
@@ -98,21 +98,30 @@ impl Spool {
         self.gone.lost
     }
 
-    /// Writes findings; durable when this returns.
+    /// Writes findings; durable when this returns. What can't be written counts as lost.
     pub fn append(&mut self, drafts: Vec<Draft>) -> io::Result<()> {
         if drafts.is_empty() {
             return Ok(());
         }
-        for draft in drafts {
-            let finding = Finding { number: self.next, draft };
-            let bytes = serde_json::to_vec(&finding)?;
-            self.write(&format!("{:020}.json", self.next), &bytes)?;
-            self.waiting.push_back((self.next, bytes.len() as u64));
-            self.bytes += bytes.len() as u64;
-            self.next += 1;
+        let (all, mut written) = (drafts.len() as u64, 0);
+        let mut result = drafts.into_iter().try_for_each(|draft| self.one(draft).map(|()| written += 1));
+        if written < all {
+            self.gone.lost += all - written;
+            // As durable as it gets on a disk that takes nothing: it is written again with the next loss.
+            let _ = serde_json::to_vec(&self.gone).map(|gone| self.replace("lost.json", &gone));
+        } else {
+            result = self.sync();
         }
-        self.sync()?;
-        self.bound()
+        result.and_then(|()| self.bound())
+    }
+
+    fn one(&mut self, draft: Draft) -> io::Result<()> {
+        let bytes = serde_json::to_vec(&Finding { number: self.next, draft })?;
+        self.write(&format!("{:020}.json", self.next), &bytes)?;
+        self.waiting.push_back((self.next, bytes.len() as u64));
+        self.bytes += bytes.len() as u64;
+        self.next += 1;
+        Ok(())
     }
 
     /// Removes what was noted.
@@ -134,8 +143,10 @@ impl Spool {
     }
 
     fn acknowledged(&self) -> u64 {
-        let text = read(&self.root.join("acknowledged"), 32).and_then(|bytes| String::from_utf8(bytes).ok());
-        text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+        let text = read(&self.root.join("acknowledged"), 128).and_then(|bytes| String::from_utf8(bytes).ok());
+        let noted = text.as_deref().and_then(|text| text.trim().split_once(' '));
+        // What was noted of another stream is no word on this one.
+        noted.filter(|(stream, _)| *stream == self.stream).and_then(|(_, number)| number.parse().ok()).unwrap_or(0)
     }
 
     /// Drops the oldest if there are too many.
@@ -235,10 +246,13 @@ mod tests {
         let mut spool = Spool::open(&root).expect("it is there");
         assert_eq!((spool.stream(), spool.waiting()), (stream.as_str(), 3));
         spool.append(drafts(1)).expect("written");
-        fs::write(root.join("acknowledged"), "3").expect("written");
+        fs::write(root.join("acknowledged"), "00 4").expect("written");
+        spool.take_acknowledged().expect("read");
+        assert_eq!(numbers(&root), [1, 2, 3, 4], "another stream");
+        fs::write(root.join("acknowledged"), format!("{stream} 3")).expect("written");
         spool.take_acknowledged().expect("read");
         assert_eq!((numbers(&root), spool.lost()), (vec![4], 0));
-        fs::write(root.join("acknowledged"), "99999").expect("written");
+        fs::write(root.join("acknowledged"), format!("{stream} 99999")).expect("written");
         spool.take_acknowledged().expect("read");
         assert_eq!(numbers(&root), [] as [u64; 0]);
         drop(spool);
@@ -265,6 +279,18 @@ mod tests {
         assert_eq!((numbers(folder.path()), spool.lost(), spool.waiting()), (vec![4, 5, 6, 7, 8], 3, 5));
         let spool = Spool::open(folder.path()).expect("it is there");
         assert_eq!((spool.lost(), spool.waiting(), spool.next), (3, 5, 9));
+    }
+
+    #[test]
+    fn what_can_not_be_written_is_counted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut spool = Spool::open(folder.path()).expect("it is made");
+        fs::create_dir(folder.path().join("new")).expect("it stands in the way");
+        spool.append(drafts(3)).expect_err("there is no room");
+        assert_eq!((spool.lost(), spool.waiting()), (3, 0));
+        fs::remove_dir(folder.path().join("new")).expect("removed");
+        spool.append(drafts(2)).expect("written");
+        assert_eq!((spool.lost(), numbers(folder.path())), (3, vec![1, 2]));
     }
 
     #[test]

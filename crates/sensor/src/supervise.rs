@@ -9,7 +9,7 @@ use crate::{
     health::{Health, Seen, resident},
     platform::{self, Rights},
     process::Broken,
-    protection::{About, Protection},
+    protection::{About, Metrics, Protection},
     queue::{Chunk, Queue},
     reporter::Reporter,
     source::{Blind, Sources, Wanted, locked, now_ms},
@@ -131,6 +131,7 @@ pub fn run(options: &Options) -> Result<(), Unable> {
         looked: None,
         looked_rarely: None,
         beats: 0,
+        metrics_left: None,
         _program: program,
     };
     supervisor.work();
@@ -166,6 +167,7 @@ struct Supervisor {
     looked: Option<Instant>,
     looked_rarely: Option<Instant>,
     beats: u64,
+    metrics_left: Option<Metrics>,
     /// Keeps what is started open.
     _program: fs::File,
 }
@@ -184,11 +186,12 @@ impl Supervisor {
 
     fn begin(&mut self) {
         let marker = self.options.state.join("running");
-        if let Ok(left) = fs::read_to_string(&marker) {
-            let detail = format!("the supervisor ended without a goodbye; it had begun at {}", left.trim());
-            self.say(Found::sensor(Trouble::Killed, detail), 1);
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        // A machine that went down took the sensor along: that is no word on the sensor.
+        if fs::read_to_string(&marker).is_ok_and(|left| left == boot) {
+            self.say(Found::sensor(Trouble::Killed, "the supervisor ended without a goodbye"), 1);
         }
-        if let Err(error) = fs::write(&marker, format!("{} ms\n", now_ms())) {
+        if let Err(error) = fs::write(&marker, boot) {
             eprintln!("{}: {error}", marker.display());
         }
         for line in &self.lacking {
@@ -391,6 +394,11 @@ impl Supervisor {
         if self.hand.is_none() {
             self.start_hand();
         }
+        if self.protection.running().is_some() {
+            locked(&self.blind).remove(&Source::Evaluator);
+        } else {
+            locked(&self.blind).insert(Source::Evaluator, "none can be started".into());
+        }
         self.say_stopped();
         self.hear_news();
         if self.looked_rarely.is_none_or(|at| at.elapsed() >= RARELY) {
@@ -487,8 +495,11 @@ impl Supervisor {
         if let Err(error) = self.spool.alive(&health) {
             eprintln!("no word of life can be left: {error}");
         }
-        if let Err(error) = self.protection.leave_metrics() {
-            eprintln!("the figures can't be left: {error}");
+        if self.metrics_left.as_ref() != Some(self.protection.metrics()) {
+            self.metrics_left = Some(self.protection.metrics().clone());
+            if let Err(error) = self.protection.leave_metrics() {
+                eprintln!("the figures can't be left: {error}");
+            }
         }
     }
 }

@@ -5,6 +5,8 @@ use super::{
     foreign::Foreign,
     renew::{self, Renewal},
     repair::{self, Repairs},
+    sensor::Sensor,
+    sensor_folder,
     work::{Done, Purpose, Work},
 };
 use crate::{
@@ -57,6 +59,7 @@ pub struct Agent {
     pub(super) time: SharedTime,
     pub(super) renewal: Renewal,
     pub(super) repairs: Repairs,
+    pub(super) sensor: Sensor,
     kept: Kept,
     saved_at_ms: u64,
     pub(super) jitter: Jitter,
@@ -109,6 +112,7 @@ impl Agent {
         // A damaged clock or device file costs time and a question more; it must not stop the agent.
         let mut kept: Kept = directory::read_json(&folder.clock()).unwrap_or_default().unwrap_or_default();
         let remembered = directory::read_json(&folder.device()).unwrap_or_default().unwrap_or_default();
+        let own = directory::read_json(&folder.findings()).unwrap_or_default().unwrap_or_default();
         if kept.boot_id != boot_id {
             (kept.boot_id, kept.running_ms) = (boot_id.clone(), platform::running_ms());
         }
@@ -125,6 +129,7 @@ impl Agent {
             api: Api::new(connected.http, &server),
             renewal: Renewal::new(connected.certificate),
             repairs: Repairs::default(),
+            sensor: Sensor::open(sensor_folder(&options), options.sensor.is_none(), own),
             state: State::new(remembered),
             jitter: Jitter::from_system(),
             slept_ms: platform::running_ms().saturating_sub(platform::awake_ms()),
@@ -174,8 +179,10 @@ impl Agent {
                 self.begin_check_in();
             }
             self.look_for_foreign();
+            self.look_for_findings();
             self.write_status();
             let mut wake = now.saturating_add(IDLE_MS).min(self.state.wake_at_ms().unwrap_or(u64::MAX));
+            wake = wake.min(self.sensor.wake_at_ms());
             if !self.checking_in {
                 wake = wake.min(self.check_in_at_ms);
             }
@@ -405,6 +412,7 @@ impl Agent {
             Done::Recovered { result } => self.take_recovery(result),
             Done::Inventoried { result } => self.take_inventory(result),
             Done::InventorySent { result } => self.inventory_sent(result),
+            Done::Sensed(sensed) => self.take_findings(*sensed),
         }
     }
 
@@ -530,6 +538,7 @@ impl Agent {
             running: self.state.running.clone(),
             reasons,
             problems: self.device_problems(),
+            sensor: self.sensor.describe(),
         };
         // The sentence counts seconds and the phase holds the next probe; neither is worth a write.
         let lasting = |status: &AgentStatus| {

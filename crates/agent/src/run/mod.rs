@@ -11,10 +11,12 @@ mod foreign;
 mod health;
 mod renew;
 mod repair;
+mod sensor;
 mod work;
 
 use crate::{
     directory::{Directory, FileError},
+    findings,
     https::HttpsError,
     inventory,
     judge::JudgeError,
@@ -35,6 +37,8 @@ pub struct Options {
     pub spool: PathBuf,
     /// Where the machine's file system begins, for the inventory of foreign software.
     pub inventory_root: PathBuf,
+    /// Where the sensor leaves its findings; none: [`findings::USUAL`], if there is such a folder.
+    pub sensor: Option<PathBuf>,
 }
 
 /// Why the agent can't run.
@@ -55,9 +59,14 @@ pub fn allowed(options: &Options) -> Allowed {
     let folder = options.guard_socket.parent().map(PathBuf::from).unwrap_or_default();
     Allowed {
         read: inventory::reads(&options.inventory_root),
-        write: vec![options.directory.root().to_owned(), options.spool.clone()],
+        write: vec![options.directory.root().to_owned(), options.spool.clone(), sensor_folder(options)],
         sockets: vec![folder],
     }
+}
+
+/// Where the sensor leaves its findings.
+fn sensor_folder(options: &Options) -> PathBuf {
+    options.sensor.clone().unwrap_or_else(|| findings::USUAL.into())
 }
 
 /// Runs until the system wants the program to end, then says goodbye. `lacking`: what the sandbox could not do.

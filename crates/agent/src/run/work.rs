@@ -6,10 +6,13 @@
 use super::{
     foreign::Looked,
     renew::{self, Connected, RenewError},
+    sensor::Sensed,
 };
 use crate::{
     api::{Api, ApiError},
+    chain,
     directory::Directory,
+    findings,
     guard_client::{GuardClient, GuardError},
     https::SharedTime,
     inventory::{self, Hashes},
@@ -26,15 +29,20 @@ use staffel_trust::{
         guard::{Command, Reply, Status},
         predicate::Release,
     },
-    wire::{Board, CheckIn, CheckInReply, Inventory, Probed, Remedied, Why},
+    wire::{Board, CheckIn, CheckInReply, Detections, Inventory, Probed, Remedied, Why},
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::{Mutex, mpsc::UnboundedSender};
 
 /// One check-in with board and policy takes no longer; a server that answers a byte a minute must not silence a device.
 const PATIENCE: Duration = Duration::from_secs(120);
 const CHECKING_IN: &str = "checking in";
 const SENDING: &str = "sending the inventory";
+const DELIVERING: &str = "delivering what the sensor found";
 const RENEWING: &str = "renewing the device's certificate";
 const RECOVERING: &str = "getting a certificate by the device's key";
 
@@ -107,6 +115,8 @@ pub(super) enum Done {
     InventorySent {
         result: Result<(), ApiError>,
     },
+    /// The sensor's folder was looked at, and what waited was delivered.
+    Sensed(Box<Sensed>),
 }
 
 /// Starts work and tells the loop when it ended.
@@ -251,6 +261,63 @@ impl Work {
             report.end(Done::InventorySent { result: sent.unwrap_or_else(|_| silent(PATIENCE.as_secs())) });
         });
     }
+}
+
+impl Work {
+    /// Looks into the sensor's folder; with a server, delivers what waits there, and what the agent itself has to say.
+    pub fn findings(&self, folder: PathBuf, api: Option<Api>, own: Option<Detections>) {
+        let lost = Sensed { problem: Some("the look at the sensor's folder was lost".into()), ..Sensed::default() };
+        let report = self.report(Done::Sensed(Box::new(lost)));
+        tokio::spawn(async move {
+            let delivered = tokio::time::timeout(PATIENCE, deliver(&folder, api, own)).await;
+            let silent = || {
+                let refused = ApiError::Silent { operation: DELIVERING, seconds: PATIENCE.as_secs() };
+                Sensed { refused: Some(refused), ..Sensed::default() }
+            };
+            report.end(Done::Sensed(Box::new(delivered.unwrap_or_else(|_| silent()))));
+        });
+    }
+}
+
+async fn deliver(folder: &Path, api: Option<Api>, own: Option<Detections>) -> Sensed {
+    let mut sensed = Sensed::default();
+    let of_folder = folder.to_owned();
+    let looked = tokio::task::spawn_blocking(move || findings::look(&of_folder)).await;
+    let looked = match looked {
+        Ok(Ok(looked)) => looked,
+        Ok(Err(error)) => {
+            sensed.problem = Some(chain(&error));
+            findings::Looked::default()
+        }
+        Err(error) => {
+            sensed.problem = Some(error.to_string());
+            findings::Looked::default()
+        }
+    };
+    sensed.alive = looked.alive;
+    sensed.problem = sensed.problem.or(looked.problem);
+    let Some(api) = api else { return sensed };
+    if let Some(own) = own {
+        match api.detections(&own).await {
+            Ok(noted) => (sensed.delivered, sensed.own_noted) = (true, Some(noted.through)),
+            Err(error) => sensed.refused = Some(error),
+        }
+    }
+    let Some(delivery) = looked.delivery else { return sensed };
+    let stream = delivery.stream.clone();
+    let last = delivery.findings.last().map_or(0, |finding| finding.number);
+    match api.detections(&delivery).await {
+        Ok(noted) => {
+            sensed.delivered = true;
+            sensed.more = looked.more && noted.through >= last;
+            // Nobody notes what was not sent.
+            if let Err(error) = findings::acknowledge(folder, &stream, noted.through.min(last)) {
+                sensed.problem = Some(chain(&error));
+            }
+        }
+        Err(error) => sensed.refused = Some(error),
+    }
+    sensed
 }
 
 async fn answer(api: &Api, sent: &CheckIn, policy: u64) -> Result<Answer, ApiError> {

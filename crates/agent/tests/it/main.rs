@@ -1,5 +1,5 @@
 //! Tests of the agent from outside: the course of a change with a small server and a small guard, the renewal of its
-//! certificate, downloads, probes, the sandbox. Everything runs in this process, on 127.0.0.1.
+//! certificate, downloads, probes, the sandbox, what a sensor left. Everything runs in this process, on 127.0.0.1.
 
 mod blobs;
 #[cfg(unix)]
@@ -9,5 +9,7 @@ mod probe;
 mod renew;
 #[cfg(target_os = "linux")]
 mod sandbox;
+#[cfg(unix)]
+mod sensor;
 mod support;
 mod tls;

@@ -103,7 +103,7 @@ impl Collector {
                     }
                 }
             }
-            Source::Collector => said.unreadable = 1,
+            Source::Collector | Source::Evaluator => said.unreadable = 1,
         }
         said.records = batch.records;
         (said, batch.bytes)

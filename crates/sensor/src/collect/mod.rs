@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 pub enum Source {
     /// The kernel's process connector: every start of a program.
     Connector,
-    /// A look at `/proc` twice a second, where there is no connector: programs that run for less are missed.
+    /// A look at `/proc` twice a second, where there is no connector: programs that run for less than a second are missed.
     Poll,
     /// Changes in the folders that are watched.
     Inotify,
@@ -30,6 +30,8 @@ pub enum Source {
     Authentication,
     /// The process that makes records of all of them: no source, but as blind without it.
     Collector,
+    /// The process that runs the pack: as blind without it, too.
+    Evaluator,
 }
 
 impl Source {
@@ -41,6 +43,7 @@ impl Source {
             Source::Inotify => "watched folders",
             Source::Authentication => "authentication log",
             Source::Collector => "collector",
+            Source::Evaluator => "evaluator",
         }
     }
 }

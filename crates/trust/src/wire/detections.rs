@@ -97,3 +97,22 @@ pub enum SensorTrouble {
 pub struct DetectionsNoted {
     pub through: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same text is written by the sensor in `crates/sensor/src/finding.rs`.
+    const ON_THE_WIRE: [&str; 2] = [
+        r#"{"number":7,"kind":"match","rule":"r","title":"t","severity":"high","class":"process_creation","pack":"linux","version":2,"tags":["attack.t1059"],"fields":{"Image":"/bin/x"},"count":3,"first_ms":10,"last_ms":20}"#,
+        r#"{"number":8,"kind":"sensor","trouble":"killed","severity":"high","detail":"the collector","count":1,"first_ms":10,"last_ms":10}"#,
+    ];
+
+    #[test]
+    fn what_a_sensor_writes_is_read_and_passed_on_unchanged() {
+        for text in ON_THE_WIRE {
+            let finding: Finding = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&finding).unwrap(), text);
+        }
+    }
+}

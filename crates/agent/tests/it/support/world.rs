@@ -31,7 +31,8 @@ use staffel_trust::{
     },
     tuf::writer::{self, KeySet, Repository, Source},
     wire::{
-        Board, CheckIn, CheckInReply, Enrol, Enrolled, Offer, Recover, RecoverNonce, Renew, gate_target, release_target,
+        Board, CheckIn, CheckInReply, Detections, DetectionsNoted, Enrol, Enrolled, Offer, Recover, RecoverNonce,
+        Renew, gate_target, release_target,
     },
 };
 use std::{
@@ -97,6 +98,9 @@ pub struct Mock {
     /// The certificate that was last shown, DER.
     pub shown: Vec<u8>,
     pub byes: u32,
+    /// Everything that was delivered, noted or not.
+    pub detections: Vec<Detections>,
+    pub note_detections: bool,
 }
 
 impl Mock {
@@ -177,6 +181,12 @@ impl Mock {
             "/v1/bye" => {
                 self.byes += 1;
                 Answer::status(200)
+            }
+            "/v1/detections" => {
+                let delivery: Detections = serde_json::from_slice(&request.body).unwrap();
+                let through = delivery.findings.last().map_or(0, |finding| finding.number);
+                self.detections.push(delivery);
+                if self.note_detections { Answer::json(&DetectionsNoted { through }) } else { Answer::status(503) }
             }
             "/v1/checkin" => self.check_in(serde_json::from_slice(&request.body).unwrap()),
             _ => Answer::status(404),
@@ -290,6 +300,8 @@ impl World {
             lies: false,
             shown: Vec::new(),
             byes: 0,
+            detections: Vec::new(),
+            note_detections: true,
         };
         mock.move_frontier(Some(Position::END), Some(Position::END));
         let server = Arc::new(Mutex::new(mock));
@@ -357,6 +369,7 @@ impl World {
             guard_socket: self.folder.path().join("guard.sock"),
             spool: self.folder.path().join("spool"),
             inventory_root: self.folder.path().join("host"),
+            sensor: Some(self.folder.path().join("sensor")),
         };
         Agent::open(options, "boot-1".into(), Vec::new()).unwrap()
     }
