@@ -349,7 +349,9 @@ certificate in place of an expired one, asked for 1 s ago
         let losses = DetectionLosses { lost: 3, ..DetectionLosses::default() };
         let detections = DeviceDetections { open: vec![alert], more: 2, losses };
         let device = DeviceView { alerts: open, ..device() };
-        let text = explanation(&DeviceWhy { device, rollouts: vec![], remedies: vec![], detections }, 64_000);
+        let (starts, certificate) = (vec![], None);
+        let why = DeviceWhy { device, rollouts: vec![], remedies: vec![], starts, certificate, detections };
+        let text = explanation(&why, 64_000);
         let says = |line: &str| assert!(text.lines().any(|found| found == line), "{line}: {text}");
         says("  alerts    1 high");
         says("alert 7, high, 60 s ago, 3 times: Reverse shell");
