@@ -60,7 +60,7 @@ pub fn look(start: &Start, state: Option<&Path>, log: &Path) -> io::Result<Repor
     match platform::subscribe() {
         Ok(_) => seen.push(line("process_creation", "every start of a program, by the kernel's process connector")),
         Err(error) => {
-            seen.push(line("process_creation", "programs that run for half a second and longer, by looking at /proc"));
+            seen.push(line("process_creation", "programs that run for a second and longer, by looking at /proc"));
             let why = format!("the kernel refuses its process connector: {error}");
             blind.push(line("process_creation: shorter programs", why));
         }

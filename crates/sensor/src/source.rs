@@ -144,11 +144,11 @@ impl Sources {
                 Ok(open) => connector = Some(open),
                 Err(error) => {
                     let why = format!("the kernel refuses its process connector ({error}): ");
-                    notes.push((Source::Poll, why + "programs that run for less than half a second are missed"));
+                    notes.push((Source::Poll, why + "programs that run for less than a second are missed"));
                 }
             },
             Processes::Poll => {
-                notes.push((Source::Poll, "programs that run for less than half a second are missed".into()));
+                notes.push((Source::Poll, "programs that run for less than a second are missed".into()));
             }
         }
         let folders = match Folders::open(wanted.folders.clone().unwrap_or_else(default_folders)) {

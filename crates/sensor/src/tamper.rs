@@ -3,7 +3,7 @@
 //! Looks at what a file system says first, and reads the bytes only when that has changed. What must stay out: the packs and
 //! the manifest (`protection` knows what it wrote).
 
-use crate::store::digest;
+use crate::store::digest_of;
 use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
@@ -32,8 +32,7 @@ fn mark(path: &Path) -> Option<Mark> {
 impl Sealed {
     /// As it is now.
     pub fn new(what: &'static str, path: &Path) -> io::Result<Self> {
-        let digest = digest(&fs::read(path)?);
-        Ok(Sealed { path: path.into(), what, mark: mark(path), digest, broken: false })
+        Ok(Sealed { path: path.into(), what, mark: mark(path), digest: digest_of(path)?, broken: false })
     }
 
     /// The sensor has become another user: what that one sees of the file now is how it should stay. False: nothing.
@@ -49,7 +48,7 @@ impl Sealed {
             return None;
         }
         self.mark = now;
-        let found = fs::read(&self.path).map(|bytes| digest(&bytes));
+        let found = digest_of(&self.path);
         let same = found.as_ref().is_ok_and(|found| *found == self.digest);
         let news = !same && !self.broken;
         self.broken = !same;

@@ -12,6 +12,9 @@ use crate::{
 use staffel_pack::{Catalogue, Value, record::encode};
 use std::io::{self, Read, Write};
 
+/// Processes younger than this are left for the next look, clock ticks.
+const YOUNG: u64 = 20;
+
 /// Serves until the input ends.
 pub fn run(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
     platform::close_others()?;
@@ -77,7 +80,8 @@ impl Collector {
                 let read = connector::read(chunk, &mut said.cursor.connector);
                 (said.unreadable, said.lost) = (read.unreadable, read.lost);
                 for process in read.execs {
-                    said.gone += u64::from(!self.started(process, ask.at_ms, &mut batch));
+                    let seen = process::look(process, &mut self.names);
+                    said.gone += u64::from(!started(process, seen.as_ref(), ask.at_ms, &mut batch));
                 }
             }
             Source::Poll => self.poll(ask, &mut said, &mut batch),
@@ -109,51 +113,56 @@ impl Collector {
         (said, batch.bytes)
     }
 
-    /// Everything that started between the last look and now.
+    /// Everything that started between the last look and this one.
     fn poll(&mut self, ask: &Ask, said: &mut Collected, batch: &mut Batch<'_>) {
-        let Some(now) = process::now_ticks() else { return };
+        // A process is begun as a copy of another one: the youngest are left for the next look, when they run what they were
+        // begun for.
+        let Some(until) = process::now_ticks().and_then(|now| now.checked_sub(YOUNG)) else { return };
         let Cursor { polled, .. } = &mut said.cursor;
-        let since = polled.replace(now);
+        let since = polled.replace(until);
         // The first look finds what runs already: that did not start now.
         let Some(since) = since else { return };
         for process in process::all() {
-            // What starts from now on is found next time.
-            if process::started(process).is_some_and(|started| (since..now).contains(&started)) {
-                said.gone += u64::from(!self.started(process, ask.at_ms, batch));
+            if !process::started(process).is_some_and(|started| (since..until).contains(&started)) {
+                continue;
+            }
+            match process::look(process, &mut self.names) {
+                // A copy that stayed one runs no other program.
+                Some(seen) if seen.command_line == seen.parent_command_line => {}
+                seen => said.gone += u64::from(!started(process, seen.as_ref(), ask.at_ms, batch)),
             }
         }
     }
+}
 
-    /// False: it has ended before it could be looked at.
-    fn started(&mut self, process: u32, at_ms: i64, batch: &mut Batch<'_>) -> bool {
-        let Some(seen) = process::look(process, &mut self.names) else { return false };
-        let Seen { command_line: Some(command_line), .. } = &seen else { return false };
-        let texts = [
-            ("Image", seen.image.as_deref()),
-            ("CommandLine", Some(command_line.as_str())),
-            ("User", seen.user.as_deref()),
-            ("Terminal", seen.terminal.as_deref()),
-            ("ParentImage", seen.parent_image.as_deref()),
-            ("ParentCommandLine", seen.parent_command_line.as_deref()),
-            ("ParentUser", seen.parent_user.as_deref()),
-            ("OriginalFileName", Some(seen.kernel_name.as_str())),
-            ("ControlGroup", seen.control_group.as_deref()),
-        ];
-        let numbers = [
-            ("UtcTime", Some(at_ms)),
-            ("ProcessId", Some(i64::from(process))),
-            ("UserId", seen.user_id),
-            ("EffectiveUserId", seen.effective_user_id),
-            ("LogonId", seen.logon),
-            ("TerminalSessionId", seen.session),
-            ("ParentProcessId", seen.parent),
-            ("Capabilities", seen.capabilities),
-        ];
-        let texts = texts.iter().map(|(name, text)| (*name, text.map(Value::Text)));
-        let numbers = numbers.iter().map(|(name, number)| (*name, number.map(Value::Number)));
-        batch.push("process_creation", &texts.chain(numbers).collect::<Vec<_>>());
-        true
-    }
+/// False: it has ended before it could be looked at.
+fn started(process: u32, seen: Option<&Seen>, at_ms: i64, batch: &mut Batch<'_>) -> bool {
+    let Some(seen @ Seen { command_line: Some(command_line), .. }) = seen else { return false };
+    let texts = [
+        ("Image", seen.image.as_deref()),
+        ("CommandLine", Some(command_line.as_str())),
+        ("User", seen.user.as_deref()),
+        ("Terminal", seen.terminal.as_deref()),
+        ("ParentImage", seen.parent_image.as_deref()),
+        ("ParentCommandLine", seen.parent_command_line.as_deref()),
+        ("ParentUser", seen.parent_user.as_deref()),
+        ("OriginalFileName", Some(seen.kernel_name.as_str())),
+        ("ControlGroup", seen.control_group.as_deref()),
+    ];
+    let numbers = [
+        ("UtcTime", Some(at_ms)),
+        ("ProcessId", Some(i64::from(process))),
+        ("UserId", seen.user_id),
+        ("EffectiveUserId", seen.effective_user_id),
+        ("LogonId", seen.logon),
+        ("TerminalSessionId", seen.session),
+        ("ParentProcessId", seen.parent),
+        ("Capabilities", seen.capabilities),
+    ];
+    let texts = texts.iter().map(|(name, text)| (*name, text.map(Value::Text)));
+    let numbers = numbers.iter().map(|(name, number)| (*name, number.map(Value::Number)));
+    batch.push("process_creation", &texts.chain(numbers).collect::<Vec<_>>());
+    true
 }
 
 fn log_entry(entry: &authentication::Entry<'_>, at_ms: i64, batch: &mut Batch<'_>) {

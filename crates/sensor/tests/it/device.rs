@@ -112,16 +112,18 @@ impl Sensor {
 
     /// The fields of an alert of this class, one of whose fields holds this.
     fn alert(&self, class: &str, field: &str, holds: &str) -> (Finding, BTreeMap<String, String>) {
-        self.wait(holds, |sensor| {
-            sensor.findings().into_iter().find_map(|finding| match &finding.draft.what {
-                Found::Match { class: of, fields, .. }
-                    if of == class && fields.get(field).is_some_and(|text| text.contains(holds)) =>
-                {
-                    let fields = fields.clone();
-                    Some((finding, fields))
-                }
-                _ => None,
-            })
+        self.wait(holds, |sensor| sensor.find_alert(class, field, holds))
+    }
+
+    fn find_alert(&self, class: &str, field: &str, holds: &str) -> Option<(Finding, BTreeMap<String, String>)> {
+        self.findings().into_iter().find_map(|finding| match &finding.draft.what {
+            Found::Match { class: of, fields, .. }
+                if of == class && fields.get(field).is_some_and(|text| text.contains(holds)) =>
+            {
+                let fields = fields.clone();
+                Some((finding, fields))
+            }
+            _ => None,
         })
     }
 
@@ -146,10 +148,10 @@ impl Sensor {
     }
 }
 
-/// A shell that a built-in rule matches, for a second.
+/// A shell that a built-in rule matches; it ends with its input.
 fn suspicious(marker: &str) -> Child {
-    let script = format!("sleep 1; : /dev/tcp/192.0.2.1/{marker}");
-    Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).spawn().expect("a shell")
+    let script = format!("read line; : /dev/tcp/192.0.2.1/{marker}");
+    Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().expect("a shell")
 }
 
 #[test]
@@ -158,19 +160,33 @@ fn a_program_that_a_built_in_rule_matches_becomes_a_finding() {
     for processes in ["connector", "poll"] {
         let Some(sensor) = Sensor::new("a_program_that_a_built_in_rule_matches", processes) else { return };
         let marker = format!("{processes}{}", std::process::id());
-        let mut child = suspicious(&marker);
-        let (finding, fields) = sensor.alert("process_creation", "CommandLine", &marker);
-        child.wait().expect("it ends");
+        // The kernel may drop one, and says so; a busy machine may still prepare one when it is looked at.
+        let (mut children, begun) = (vec![suspicious(&marker)], Instant::now());
+        let (finding, fields) = loop {
+            if let Some(found) = sensor.find_alert("process_creation", "CommandLine", &marker) {
+                break found;
+            }
+            if begun.elapsed() > 5 * children.len() as u32 * Duration::from_secs(1) {
+                children.push(suspicious(&marker));
+            }
+            assert!(children.len() < 18, "{:#?}\n{:#?}", sensor.findings(), sensor.health());
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let processes: Vec<String> = children.iter().map(|child| child.id().to_string()).collect();
+        for mut child in children {
+            drop(child.stdin.take());
+            child.wait().expect("it ends");
+        }
         let Found::Match { rule, severity, pack, tags, .. } = &finding.draft.what else { panic!("{finding:?}") };
         assert_eq!((rule.as_str(), pack.as_str()), ("89987b77-4908-5e78-93ec-c8dac730490d", "linux"));
         assert_eq!(serde_json::to_string(severity).expect("JSON"), "\"high\"");
         assert!(tags.contains(&"attack.t1059.004".to_string()), "{tags:?}");
         assert_eq!(finding.draft.count, 1);
-        assert_eq!(fields["ProcessId"], child.id().to_string());
+        assert!(processes.contains(&fields["ProcessId"]), "{fields:?}");
         assert_eq!(fields["ParentProcessId"], std::process::id().to_string());
         assert!(fields["Image"].ends_with("/sh"), "{fields:?}");
         assert_eq!(fields["UserId"], rustix::process::getuid().as_raw().to_string());
-        assert!(fields["CommandLine"].starts_with("sh -c sleep 1"), "{fields:?}");
+        assert!(fields["CommandLine"].starts_with("sh -c read line"), "{fields:?}");
         by.push(sensor.health().expect("it lives").starts_by);
     }
     show("starts of programs are seen by", by[0].name());
