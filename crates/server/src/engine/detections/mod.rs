@@ -125,7 +125,7 @@ impl Engine {
         self.detection(who, id)
     }
 
-    /// Erases the fields of an alert's events that are kept, also those of other alerts that came in the same delivery.
+    /// Erases the fields of all of an alert's events, also those of other alerts that came in the same deliveries.
     pub async fn erase_detection(
         &self,
         who: &Caller,
@@ -133,27 +133,49 @@ impl Engine {
         asked: Erase,
     ) -> Result<DetectionSheet, EngineError> {
         let why = erase::reason(&asked.why)?;
-        let (entries, pending) = {
+        visible(&self.state(), who, id)?;
+        let engine = self.clone();
+        let found = tokio::task::spawn_blocking(move || engine.entries_with_evidence(id)).await;
+        let entries = found.map_err(|error| EngineError::Internal { why: error.to_string() })??;
+        if entries.is_empty() {
+            return Err(EngineError::Conflict {
+                why: format!("the log has no fields of events of alert {id}"),
+                hint: "`staffel log ls` says who erased them and why, if there were any".into(),
+            });
+        }
+        let what = format!("the fields of events of alert {id}");
+        let record = |entry: &u64| {
+            let (what, why, by) = (what.clone(), why.clone(), who.name.clone());
+            Record::Erased { entry: *entry, what, why, by }
+        };
+        let records: Vec<Record> = entries.iter().map(record).collect();
+        let pending = {
             let mut state = self.state();
-            visible(&state, who, id)?;
-            let entries = state.detections.alert(id).map(|alert| alert.evidence.clone()).unwrap_or_default();
-            if entries.is_empty() {
-                return Err(EngineError::Conflict {
-                    why: format!("no fields of events are kept for alert {id}"),
-                    hint: "older ones stand in the log under `detection.evidence`".into(),
-                });
-            }
-            let what = || format!("the fields of events of alert {id}");
-            let record =
-                |entry: &u64| Record::Erased { entry: *entry, what: what(), why: why.clone(), by: who.name.clone() };
-            let records: Vec<Record> = entries.iter().map(record).collect();
-            (entries, self.commit(&mut state, &records, now_ms())?)
+            self.commit(&mut state, &records, now_ms())?
         };
         self.durable(pending).await?;
         for entry in entries {
             self.erase_entry(entry).await?;
         }
         self.detection(who, id)
+    }
+
+    /// Every entry of the log with fields of an alert's events. Reads the whole log: erasing is rare, and more than the
+    /// latest entries is not remembered.
+    fn entries_with_evidence(&self, alert: AlertId) -> Result<Vec<u64>, EngineError> {
+        let (mut found, mut next) = (Vec::new(), 0);
+        loop {
+            let read = self.0.log.read(next, 1_024).map_err(|error| EngineError::Internal { why: chain(&error) })?;
+            let Some(last) = read.last() else { return Ok(found) };
+            next = last.position + 1;
+            for entry in read.iter().filter(|entry| entry.kind == "detection.evidence") {
+                if let Some(Record::DetectionEvidence { evidence, .. }) = Record::of(entry)
+                    && evidence.iter().any(|kept| kept.alert == alert)
+                {
+                    found.push(entry.position);
+                }
+            }
+        }
     }
 
     /// The fields that an entry of the log holds for an alert, the latest first; none if they were erased.

@@ -12,6 +12,7 @@ use staffel_core::{
     ids::DeviceId,
 };
 use staffel_store::ReadLog as _;
+use std::cmp::Reverse;
 
 /// Open alerts that a device's own view names.
 const OF_DEVICE: usize = 20;
@@ -194,6 +195,8 @@ impl Engine {
             }
             page.detections.push(view_of(&state, id, alert));
         }
+        // Of what came at once the worst comes first.
+        page.detections.sort_by_key(|view| (Reverse(view.position), Reverse(view.severity), view.detection));
         Ok(page)
     }
 
