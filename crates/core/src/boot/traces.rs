@@ -164,7 +164,8 @@ pub fn kernel_records(files: &[(String, Vec<u8>)]) -> Vec<Trace> {
                     .iter()
                     .all(|other| (other.reason, other.count) == (part.reason, part.count) && other.part != part.part)
         };
-        match records.last_mut().filter(belongs) {
+        // An oops and the panic that follows it in the same second are listed part by part, in turn.
+        match records.iter_mut().rev().find(belongs) {
             Some(record) => record.push(part),
             None => records.push(vec![part]),
         }
@@ -253,6 +254,22 @@ mod tests {
         let mut turned = files.to_vec();
         turned.reverse();
         assert_eq!(kernel_records(&turned), found);
+    }
+
+    #[test]
+    fn an_oops_and_its_panic_within_a_second_are_two_records_although_their_parts_alternate() {
+        let name = |part: u32, count: u32| format!("dmesg-efi_pstore-1782252001{part:02}00{count}");
+        let mut files = Vec::new();
+        for (part, oops, panic) in [
+            (1, "<1>[1.0] BUG: bad module", "<0>[1.2] Kernel panic - not syncing: Fatal exception"),
+            (2, "<6>[0.1] NET: registered", "<6>[0.2] signal: max sigframe size"),
+            (3, "<6>[0.0] NR_IRQS: 1", "<6>[0.0] NR_IRQS: 2"),
+        ] {
+            files.push(file(&name(part, 1), &format!("Oops#1 Part{part}\n{oops}\n")));
+            files.push(file(&name(part, 2), &format!("Panic#2 Part{part}\n{panic}\n")));
+        }
+        let said = lines(&kernel_records(&files));
+        assert_eq!(said, ["Oops: BUG: bad module", "Panic: Kernel panic - not syncing: Fatal exception"]);
     }
 
     #[test]
