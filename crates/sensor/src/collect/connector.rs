@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 
 /// `PROC_EVENT_EXEC`: a process runs another program.
 const EXEC: u32 = 2;
-/// `PROC_EVENT_NONE`: the answer to a subscription, not numbered.
+/// `PROC_EVENT_NONE`: the answer to a subscription, anybody's. Numbered as all others by every kernel that says which processor
+/// it comes from.
 const NONE: u32 = 0;
+const NO_PROCESSOR: u32 = u32::MAX;
 /// `CN_IDX_PROC` and `CN_VAL_PROC`.
 const CHANNEL: (u32, u32) = (1, 1);
 
@@ -37,7 +39,9 @@ pub fn read(mut chunk: &[u8], last: &mut BTreeMap<u32, u32>) -> Said {
         };
         if message.what == NONE {
             said.answer = Some(message.first);
-            continue;
+            if message.processor == NO_PROCESSOR {
+                continue;
+            }
         }
         // No machine has so many: somebody else's message must not take memory.
         let room = last.len() < 8_192 || last.contains_key(&message.processor);
@@ -124,7 +128,10 @@ mod tests {
         let mut other = sample(1, 0, EXEC, 1);
         other[16] = 9;
         let short = sample(1, 0, EXEC, 1)[..50].to_vec();
-        let said = read(&chunk(&[other, short, Vec::new(), sample(0, 0, NONE, 1), sample(5, 0, EXEC, 7)]), &mut last);
+        let answers = [sample(4, 0, NONE, 1), sample(0, NO_PROCESSOR, NONE, 1)];
+        let [numbered, without] = answers;
+        let messages = [other, short, Vec::new(), sample(3, 0, 1, 5), numbered, without, sample(5, 0, EXEC, 7)];
+        let said = read(&chunk(&messages), &mut last);
         assert_eq!((said.unreadable, said.answer, said.execs, said.lost), (3, Some(1), vec![7], 0));
         assert_eq!(read(&[1, 2], &mut last).unreadable, 1);
         assert_eq!(read(&[255, 255, 255, 255, 1], &mut last).unreadable, 1);
