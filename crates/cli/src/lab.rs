@@ -34,6 +34,9 @@ const GATE: &str = "checks = [\"contract\", \"consumers\", \"lifecycle\"]\n[life
 /// Nobody: what agents and services run as when the laboratory is run by root.
 const NOBODY: u32 = 65_534;
 
+/// Where a machine's sensor leaves its findings, below the machine's folder; its own folder is the one above.
+pub const FINDINGS: &str = "sensor/spool";
+
 /// Longest path of a Unix socket, bytes: `sun_path` is one longer (unix(7)).
 const LONGEST_SOCKET: usize = 107;
 
@@ -114,11 +117,13 @@ pub struct Options {
     pub idle_cadence: u64,
     /// Agents know each start of their machine as a boot of its own; else the boot is that of the kernel that all share.
     pub own_boots: bool,
+    /// Agents deliver what a sensor leaves in [`FINDINGS`] of its machine's folder. Who starts one, has to start it.
+    pub sensors: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { power_on_ms: 2_500, trial_timeout_ms: 20_000, idle_cadence: 1, own_boots: false }
+        Options { power_on_ms: 2_500, trial_timeout_ms: 20_000, idle_cadence: 1, own_boots: false, sensors: false }
     }
 }
 
@@ -331,8 +336,11 @@ impl Lab {
             .arg(self.layout.pinned_keyring_file())
             .arg("--installation")
             .arg(agent_dir.join("installation.json")))?;
+        let sensor = self.options.sensors.then(|| folder.join(FINDINGS));
+        sensor.as_ref().map_or(Ok(()), std::fs::create_dir_all)?;
         if rustix::process::getuid().is_root() {
             hand_over(&agent_dir)?;
+            sensor.as_deref().and_then(Path::parent).map_or(Ok(()), hand_over)?;
         }
         Ok(folder)
     }
@@ -389,6 +397,9 @@ impl Lab {
             .arg(guard_dir.join("spool"))
             .arg("--inventory-root")
             .arg(host(&folder));
+        if self.options.sensors {
+            command.arg("--sensor").arg(folder.join(FINDINGS));
+        }
         if self.options.own_boots {
             command.arg("--boot-id-file").arg(folder.join(BOOT_ID));
         }
