@@ -182,8 +182,9 @@ fn summary(record: &[Part<'_>]) -> Trace {
     }
     let text = String::from_utf8_lossy(&whole);
     let lines: Vec<&str> = text.lines().map(message).filter(|line| !line.is_empty() && !is_header(line)).collect();
+    // `RIP` names the function and the module that it is in.
     const TELLING: [&str; 6] =
-        ["Kernel panic - not syncing", "BUG:", "Oops:", "Unable to handle", "general protection fault", "Call Trace"];
+        ["Kernel panic - not syncing", "BUG:", "Unable to handle", "general protection fault", "RIP:", "Oops:"];
     let telling = TELLING.into_iter().find_map(|words| lines.iter().find(|line| line.contains(words)));
     let line = telling.or(lines.last()).copied().unwrap_or_default();
     Trace::Kernel {
