@@ -2,6 +2,7 @@
 //! in it. Everything is drawn from a seed, so that a failure can be repeated.
 
 mod device;
+mod fence;
 mod first;
 mod large;
 mod late;
