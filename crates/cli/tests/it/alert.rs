@@ -193,7 +193,11 @@ fn what_a_sensor_saw_on_a_machine_is_read_at_the_terminal() {
     fleet.wait("the sensor's sign of life", |_| Ok(machine.join(FINDINGS).join("alive.json").exists()));
 
     let mut lines = fs::File::options().append(true).open(&log).expect("the log");
-    writeln!(lines, "sshd[411]: Failed password for root from 192.0.2.44 port 5001 ssh2").expect("written");
+    writeln!(
+        lines,
+        "2026-11-22T08:15:00.000000+00:00 pc-1 sshd[411]: Failed password for root from 192.0.2.44 port 5001 ssh2"
+    )
+    .expect("written");
     let begun = Instant::now();
     let open = || fleet.json(&["alert", "ls"])["detections"].as_array().cloned().unwrap_or_default();
     fleet.wait("the failed log-in", |_| Ok(open().iter().any(|alert| alert["class"] == "authentication")));
