@@ -194,12 +194,16 @@ impl Rollout {
         let (first, idle, cell) = (row.permitted == 0, row.open == 0, row.cell);
         row.permitted += 1;
         row.open += 1;
-        row.permitted_ms = at_ms;
-        let (outcome, deadline) = (row.outcome, row.deadline);
+        // A site's first device that is awaited sets the pace.
+        let outcome = row.outcome;
+        let is_first = row.deadline.is_none() || outcome != Outcome::Awaited;
+        if is_first || arm == Arm::Treated {
+            // Of a control site, whoever asks for one more permit has been heard since the first.
+            row.permitted_ms = at_ms;
+        }
         if !matches!(outcome, Outcome::Missed | Outcome::Failed) {
             self.set_outcome(unit, Outcome::Awaited);
-            // A site's first device that is awaited sets the pace.
-            if deadline.is_none() || outcome != Outcome::Awaited {
+            if is_first {
                 self.set_deadline(unit, Some(deadline_ms));
             }
         }
