@@ -171,7 +171,7 @@ fn budget() -> Vec<Seed> {
         bad(
             "ten times the time",
             "CPU microseconds an event",
-            with(ask("CommandLine", globs(1_500, &|n| format!("*/seed/{n}/*"))), PROCESS),
+            with(ask("CommandLine", globs(600, &|n| format!("*/seed/{n}/*"))), PROCESS),
         ),
         bad(
             "much more memory",
