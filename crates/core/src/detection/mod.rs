@@ -85,7 +85,7 @@ pub enum Trouble {
     Blind,
     /// A pack was taken out of service.
     Quarantined,
-    /// Nothing is heard of it.
+    /// Nothing is heard of it; said by the agent.
     Silent,
 }
 

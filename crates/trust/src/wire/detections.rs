@@ -4,6 +4,7 @@
 //! being counted. What must stay out: what the server makes of them.
 
 use serde::{Deserialize, Serialize};
+pub use staffel_core::detection::{Severity, Trouble as SensorTrouble};
 use std::collections::BTreeMap;
 
 /// Findings that the server has not noted yet, oldest first.
@@ -61,35 +62,6 @@ pub enum Found {
         /// For people: what exactly.
         detail: String,
     },
-}
-
-/// How bad it is: Sigma's levels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    Informational,
-    Low,
-    Medium,
-    High,
-    Critical,
-}
-
-/// What happened to a sensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SensorTrouble {
-    /// One of its processes was ended by somebody else.
-    Killed,
-    /// One of its processes was stopped and does not answer.
-    Stopped,
-    /// Its program or one of its files is another than it was.
-    Modified,
-    /// A source of events is gone, or lost some.
-    Blind,
-    /// A pack was taken out of service.
-    Quarantined,
-    /// Nothing is heard of the sensor; said by the agent.
-    Silent,
 }
 
 /// The answer: everything up to this number is durable on the server.

@@ -5,8 +5,8 @@
 use super::super::{EngineError, operate::refused};
 use serde::Deserialize;
 use serde_json::Value;
-use staffel_core::detection::{About, Delivery, Severity, Sighting, Subject, Trouble};
-use staffel_trust::wire::{self, Finding, Found, SensorTrouble};
+use staffel_core::detection::{About, Delivery, Sighting, Subject};
+use staffel_trust::wire::{Finding, Found};
 use std::collections::BTreeMap;
 
 /// Characters of a rule's id, of the names of class and pack, and of a tag.
@@ -72,13 +72,13 @@ fn sighting(finding: Finding) -> (Sighting, BTreeMap<String, String>) {
         }
         Found::Sensor { trouble, severity, detail } => {
             let about = About { detail: cut(&detail, DETAIL), ..About::default() };
-            (Subject::Sensor(core_trouble(trouble)), severity, about, BTreeMap::new())
+            (Subject::Sensor(trouble), severity, about, BTreeMap::new())
         }
     };
     let sighting = Sighting {
         number: finding.number,
         subject,
-        severity: core_severity(severity),
+        severity,
         about,
         count: finding.count,
         first_ms: finding.first_ms,
@@ -86,27 +86,6 @@ fn sighting(finding: Finding) -> (Sighting, BTreeMap<String, String>) {
         has_fields: !fields.is_empty(),
     };
     (sighting, fields)
-}
-
-fn core_severity(severity: wire::Severity) -> Severity {
-    match severity {
-        wire::Severity::Informational => Severity::Informational,
-        wire::Severity::Low => Severity::Low,
-        wire::Severity::Medium => Severity::Medium,
-        wire::Severity::High => Severity::High,
-        wire::Severity::Critical => Severity::Critical,
-    }
-}
-
-fn core_trouble(trouble: SensorTrouble) -> Trouble {
-    match trouble {
-        SensorTrouble::Killed => Trouble::Killed,
-        SensorTrouble::Stopped => Trouble::Stopped,
-        SensorTrouble::Modified => Trouble::Modified,
-        SensorTrouble::Blind => Trouble::Blind,
-        SensorTrouble::Quarantined => Trouble::Quarantined,
-        SensorTrouble::Silent => Trouble::Silent,
-    }
 }
 
 /// The first characters, in one line. An ellipsis says that there were more.
