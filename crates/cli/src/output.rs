@@ -92,6 +92,12 @@ pub fn log_to_stderr(verbose: u8, json: bool) {
     let _ = if json { logs.json().try_init() } else { logs.with_ansi(colours).try_init() };
 }
 
+/// `2 high, 1 low`: what there is any of; nothing if there is nothing.
+pub fn counted(counts: &[(u64, &str)]) -> Option<String> {
+    let said: Vec<_> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    (!said.is_empty()).then(|| said.join(", "))
+}
+
 /// Lines up columns with two spaces between them.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();

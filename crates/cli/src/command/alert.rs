@@ -6,7 +6,7 @@ use crate::{
         Client, Connect, pages,
         time::{moment, now_ms, span},
     },
-    output::{Failure, json, table},
+    output::{Failure, counted, json, table},
 };
 use anyhow::Result;
 use staffel_core::detection::{Opening, Severity, Trouble};
@@ -262,14 +262,12 @@ fn listing(page: &DetectionPage, more: bool, now: u64) -> String {
 
 /// What nobody can look at, in words; nothing if there is no such thing.
 pub(super) fn losses(losses: &DetectionLosses) -> Option<String> {
-    let said = [
+    counted(&[
         (losses.lost, "never arrived"),
         (losses.folded, "are counted without their fields"),
         (losses.uncounted, "were not understood or found no room"),
         (losses.dropped, "alerts made room for others"),
-    ];
-    let said: Vec<_> = said.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-    (!said.is_empty()).then(|| said.join(", "))
+    ])
 }
 
 fn state(view: &DetectionView, now: u64) -> String {

@@ -6,7 +6,7 @@ use crate::{
         Client, Connect, pages,
         time::{moment, now_ms, span},
     },
-    output::{json, table},
+    output::{counted, json, table},
 };
 use anyhow::Result;
 use staffel_server::api::{
@@ -202,15 +202,13 @@ fn card(device: &DeviceView, now: u64) -> String {
 
 /// `1 critical, 2 high`; nothing if none is open.
 pub(super) fn open_alerts(open: &DetectionCounts) -> Option<String> {
-    let counts = [
+    counted(&[
         (open.critical, "critical"),
         (open.high, "high"),
         (open.medium, "medium"),
         (open.low, "low"),
         (open.informational, "informational"),
-    ];
-    let said: Vec<_> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
-    (!said.is_empty()).then(|| said.join(", "))
+    ])
 }
 
 /// The card, and for each rollout the device's place and its own words.
