@@ -55,9 +55,8 @@ impl Engine {
     /// When, by whom and what, if this entry is a note of this case.
     fn note_of(&self, entry: u64, case: CaseId) -> Result<(u64, String, String), EngineError> {
         let none = || EngineError::NotFound { what: format!("entry {entry} as a note of case {case}") };
-        let read = self.0.log.read(entry, 1).map_err(|e| EngineError::Internal { why: super::chain(&e) })?;
-        let found = read.first().filter(|found| found.position == entry).ok_or_else(none)?;
-        match Record::of(found) {
+        let found = self.entry_at(entry)?.ok_or_else(none)?;
+        match Record::of(&found) {
             Some(Record::Recovery { event: Event::Noted { case: of, by, text } }) if of == case => {
                 Ok((found.at_ms, by, text))
             }

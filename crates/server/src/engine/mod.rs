@@ -40,7 +40,7 @@ use crate::engine::{record::Record, recovery::Recovery, state::State};
 use bytes::Bytes;
 use staffel_core::{ids::Digest, recovery::Limits};
 use staffel_store::{
-    AppendError, CheckpointError, KeyError, LogSigner, ReadLog as _, SqliteLog, StoreError, WitnessKey, Write,
+    AppendError, CheckpointError, Entry, KeyError, LogSigner, ReadLog as _, SqliteLog, StoreError, WitnessKey, Write,
 };
 use staffel_trust::{
     statement::{
@@ -54,6 +54,7 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
+        mpsc,
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -281,6 +282,27 @@ impl Engine {
             Ok(Err(error)) => Err(EngineError::ReadOnly { why: chain(&error) }),
             Err(_) => Err(EngineError::Internal { why: "the log was closed".into() }),
         }
+    }
+
+    /// The entry at this position; none if the log has none. Memory is ahead of the disk: what it speaks of is waited for.
+    /// Blocks as long as a write to the disk.
+    fn entry_at(&self, position: u64) -> Result<Option<Entry>, EngineError> {
+        let read = || {
+            let mut read = self.0.log.read(position, 1).map_err(|e| EngineError::Internal { why: chain(&e) })?;
+            Ok(read.pop().filter(|entry| entry.position == position))
+        };
+        let found = read()?;
+        if found.is_some() || position >= self.state().head {
+            return Ok(found);
+        }
+        let (sender, receiver) = mpsc::channel();
+        self.0.log.append_then(Write::next(Vec::new()), move |_| {
+            // Whoever asked may be gone.
+            let _ = sender.send(());
+        });
+        // If the log refused it, what it has is read all the same.
+        let _ = receiver.recv();
+        read()
     }
 
     /// The log refused a write that memory has applied: nothing changes until memory was rebuilt.

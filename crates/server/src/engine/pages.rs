@@ -110,7 +110,7 @@ impl Engine {
         // The disk is read before the lock is taken: check-ins must not wait for a page.
         let mut entries = Vec::with_capacity(positions.len());
         for position in positions {
-            entries.extend(self.read_entries(*position, 1)?);
+            entries.extend(self.entry_at(*position)?);
         }
         let state = self.state();
         Ok(entries.iter().filter_map(|entry| tell(&state, who, entry)).collect())
@@ -122,7 +122,8 @@ impl Engine {
         let head = self.0.log.head().map_err(|e| EngineError::Internal { why: chain(&e) })?;
         let end = before.unwrap_or(head).min(head);
         let from = end.saturating_sub(most as u64);
-        let entries = self.read_entries(from, (end - from) as usize)?;
+        let read = self.0.log.read(from, (end - from) as usize);
+        let entries = read.map_err(|e| EngineError::Internal { why: chain(&e) })?;
         let state = self.state();
         let entries = entries.iter().rev().filter_map(|entry| tell(&state, who, entry)).collect();
         Ok(LogPage { head, entries })
@@ -131,7 +132,7 @@ impl Engine {
     /// One entry with its proof against the latest checkpoint.
     pub fn log_proof(&self, who: &Caller, position: u64) -> Result<LogProof, EngineError> {
         whole_fleet(who)?;
-        let entry = self.read_entries(position, 1)?.pop();
+        let entry = self.entry_at(position)?;
         let entry = entry.ok_or_else(|| EngineError::NotFound { what: format!("log entry {position}") })?;
         let checkpoint = self.checkpoint();
         // Second line of a checkpoint's body: the size (c2sp.org/tlog-checkpoint).
@@ -191,7 +192,7 @@ impl Engine {
                 state.rollouts.iter().rev().find(|(_, r)| r.rollout.release.digest == *digest).ok_or_else(unknown)?;
             (running.contents.clone(), state.series.get(id).ok_or_else(unknown)?.started)
         };
-        let entry = self.read_entries(started, 1)?.pop();
+        let entry = self.entry_at(started)?;
         let gate = match entry.as_ref().and_then(Record::of) {
             Some(Record::RolloutStarted { gate, .. }) => Some(gate),
             _ => None,
@@ -264,10 +265,6 @@ impl Engine {
             row.versions.push((component.version.clone(), devices));
         }
         Ok(rows.into_values().collect())
-    }
-
-    fn read_entries(&self, from: u64, most: usize) -> Result<Vec<Entry>, EngineError> {
-        self.0.log.read(from, most).map_err(|e| EngineError::Internal { why: chain(&e) })
     }
 }
 

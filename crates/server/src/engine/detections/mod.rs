@@ -180,8 +180,7 @@ impl Engine {
 
     /// The fields that an entry of the log holds for an alert, the latest first; none if they were erased.
     fn evidence_at(&self, position: u64, alert: AlertId) -> Result<Vec<KeptEvidence>, EngineError> {
-        let read = self.0.log.read(position, 1).map_err(|error| EngineError::Internal { why: chain(&error) })?;
-        match read.first().filter(|entry| entry.position == position).and_then(Record::of) {
+        match self.entry_at(position)?.as_ref().and_then(Record::of) {
             Some(Record::DetectionEvidence { evidence, .. }) => {
                 Ok(evidence.into_iter().rev().filter(|kept| kept.alert == alert).collect())
             }

@@ -1,6 +1,6 @@
 //! Alerts as people and programs see them. Reads only.
 
-use super::{super::view, Engine, EngineError, Record, State, chain, now_ms, ocsf, visible};
+use super::{super::view, Engine, EngineError, Record, State, now_ms, ocsf, visible};
 use crate::api::{
     Caller, DetectionAcknowledged, DetectionCounts, DetectionEvidence, DetectionLosses, DetectionPage, DetectionQuery,
     DetectionSheet, DetectionStep, DetectionView, DeviceDetections, DeviceView,
@@ -11,7 +11,6 @@ use staffel_core::{
     fleet::DeviceIndex,
     ids::DeviceId,
 };
-use staffel_store::ReadLog as _;
 use std::cmp::Reverse;
 
 /// Open alerts that a device's own view names.
@@ -261,9 +260,8 @@ impl Engine {
 
     /// What an entry of the log says about an alert's state.
     fn step_at(&self, position: u64, id: AlertId) -> Result<Option<DetectionStep>, EngineError> {
-        let read = self.0.log.read(position, 1).map_err(|error| EngineError::Internal { why: chain(&error) })?;
-        let Some(entry) = read.first().filter(|entry| entry.position == position) else { return Ok(None) };
-        let (opened, acknowledged) = match Record::of(entry) {
+        let Some(entry) = self.entry_at(position)? else { return Ok(None) };
+        let (opened, acknowledged) = match Record::of(&entry) {
             Some(Record::DetectionsFound { found, .. }) => {
                 (found.seen.iter().find(|seen| seen.alert == id).and_then(|seen| seen.opens), None)
             }

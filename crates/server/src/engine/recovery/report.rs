@@ -73,8 +73,7 @@ impl Engine {
 
     fn sheet(&self, document: Document, size: u64) -> Result<ReviewSheet, EngineError> {
         let cited = |position: u64| {
-            let entries = self.0.log.read(position, 1).map_err(failed)?;
-            let entry = entries.first().filter(|entry| entry.position == position);
+            let entry = self.entry_at(position)?;
             let entry = entry.ok_or_else(|| EngineError::Internal { why: format!("entry {position} is gone") })?;
             let hash = hex::encode(staffel_store::leaf_hash(&entry.leaf_record()));
             Ok(CitedEntry { position, at_ms: entry.at_ms, kind: entry.kind.clone(), hash })

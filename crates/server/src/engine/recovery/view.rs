@@ -12,7 +12,6 @@ use staffel_core::{
     fleet::DeviceIndex,
     recovery::{Case, CaseId, Channel, Curve, Incident, IncidentId, Origin, State as CaseState},
 };
-use staffel_store::ReadLog as _;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Points of a curve that are sent.
@@ -126,10 +125,8 @@ impl Engine {
     fn history(&self, positions: &[u64]) -> Result<Vec<HistoryEntry>, EngineError> {
         let mut entries = Vec::new();
         for position in positions {
-            let read = self.0.log.read(*position, 1);
-            let read = read.map_err(|e| EngineError::Internal { why: super::super::chain(&e) })?;
-            let Some(entry) = read.first().filter(|entry| entry.position == *position) else { continue };
-            let Some(Record::Recovery { event }) = Record::of(entry) else { continue };
+            let Some(entry) = self.entry_at(*position)? else { continue };
+            let Some(Record::Recovery { event }) = Record::of(&entry) else { continue };
             entries.push(HistoryEntry {
                 position: *position,
                 at_ms: entry.at_ms,

@@ -13,7 +13,10 @@ use staffel_server::{
     engine::Engine,
 };
 use staffel_trust::wire::{Detections, DetectionsNoted, Finding, Found, SensorTrouble, Severity as Level};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 pub fn matched(number: u64, rule: &str, severity: Level) -> Finding {
     let fields = [
@@ -148,6 +151,34 @@ async fn what_a_sensor_found_is_noted_once_seen_to_and_opened_again() {
         problem(asked, 400).await;
     }
     problem(ann.get(server.url("/api/v1/detections?device=till-9")).send().await.unwrap(), 404).await;
+}
+
+/// Memory is ahead of the disk: whoever is told of an alert must find its fields, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_on_its_way_to_the_disk_is_waited_for() {
+    let server = Server::start(|_| {}).await;
+    let identity = server.device("till-1").await;
+    let device = server.client(Some(&identity));
+    let ann = server.operator(Role::Operator, None);
+    let held = rusqlite::Connection::open(server.dir.path().join("engine/log.sqlite")).unwrap();
+    held.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let url = server.url("/v1/detections");
+    let noted =
+        tokio::spawn(async move { device.post(url).json(&sent(vec![matched(1, "r1", Level::High)])).send().await });
+    while page(&server, &ann, "").await.detections.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let asked = ann.get(server.url("/api/v1/detections/1")).send();
+    let release = async {
+        // Long enough for an answer that does not wait.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!noted.is_finished(), "nothing is durable yet");
+        held.execute_batch("COMMIT").unwrap();
+    };
+    let (asked, ()) = tokio::join!(asked, release);
+    let sheet: DetectionSheet = asked.unwrap().json().await.unwrap();
+    assert_eq!((sheet.evidence.len(), sheet.history.len()), (1, 1));
+    assert_eq!(noted.await.unwrap().unwrap().status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
