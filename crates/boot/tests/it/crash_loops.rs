@@ -44,9 +44,12 @@ fn a_committed_crash_loop_ends_in_safe_mode_where_the_agent_goes_on() {
     assert!(!is_safe(&status));
 }
 
-/// Runs as long as its database, a file, is there; notes each start.
+/// Runs as long as its database, a file, is there; notes each start. The database is back at the start with the number in
+/// `back-at`, if there is one: a test that is held up can't bring it back too late.
 fn needs_database(version: u64) -> Made {
-    let script = "echo start >> \"$1/starts\"; while [ -e \"$1/database\" ]; do sleep 0.02; done; exit 1";
+    let script = "echo start >> \"$1/starts\"
+        [ ! -e \"$1/back-at\" ] || [ \"$(wc -l < \"$1/starts\")\" -lt \"$(cat \"$1/back-at\")\" ] || : > \"$1/database\"
+        while [ -e \"$1/database\" ]; do sleep 0.02; done; exit 1";
     Made::service("till", version, script)
 }
 
@@ -66,16 +69,18 @@ fn a_database_that_is_away_for_a_moment_takes_no_version_back_and_one_that_stays
 
     // Away for four crashes, a kill -9 of everything among them: longer than three within seconds.
     let before = starts(&world);
+    let back_at = world.layout.states().join("till/back-at");
+    fs::write(&back_at, (before + 4).to_string()).unwrap();
     fs::remove_file(&database).unwrap();
     wait_for("three crashes", || (starts(&world) >= before + 2).then_some(()));
     world.kill();
     world.start();
     wait_for("another crash", || (starts(&world) >= before + 4).then_some(()));
-    fs::write(&database, "").unwrap();
     world.wait_status("the second version again", |status| status.services.iter().any(|service| service.running));
     assert_eq!(world.status().last_known_good, second, "it was given its time");
 
     // Away for good: the generation is left, kept, marked and reported.
+    fs::remove_file(&back_at).unwrap();
     fs::remove_file(&database).unwrap();
     let status = world.wait_status("the first version", |status| !status.left.is_empty());
     assert_eq!(status.last_known_good.releases["till"], one.digest());
