@@ -54,8 +54,11 @@ fn content_is_swapped_under_a_service_that_goes_on() {
     }
     let kept = world.status().earlier;
     let folders = world.names(&world.layout.generations());
-    let first = world.layout.root.join("generations");
-    let first = first.join(fs::read_to_string(world.layout.states().join("till/log")).unwrap().trim());
+    let said = wait_for("the service's word", || {
+        let log = fs::read_to_string(world.layout.states().join("till/log"));
+        log.ok().filter(|log| log.ends_with('\n'))
+    });
+    let first = world.layout.root.join("generations").join(said.trim());
     assert!(first.join("run").exists(), "the folder that the service was started from stays");
     assert_eq!(folders.len(), kept.len() + 3, "kept, running, in use, empty: {folders:?}");
 }
