@@ -23,7 +23,7 @@ fn retry(folder: &Path) -> Retry {
 }
 
 fn webhook(http: &Http) -> Webhook {
-    Webhook::new(&http.address, b"secret".to_vec(), None, Duration::from_secs(5)).expect("a webhook")
+    Webhook::new(&http.address, b"secret".to_vec(), None, Duration::from_secs(60)).expect("a webhook")
 }
 
 #[tokio::test]

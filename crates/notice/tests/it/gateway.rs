@@ -60,7 +60,7 @@ async fn serve(mut stream: TcpStream, answer: Option<&str>, keep: &Mutex<Vec<Str
 
 fn gateway(http: &Http) -> Carrier {
     let token = Some("geheim".to_owned());
-    let timeout = Duration::from_secs(5);
+    let timeout = Duration::from_secs(60);
     Carrier::Gateway(Gateway::new(&format!("{}/sms/", http.address), token, None, timeout).expect("a gateway"))
 }
 

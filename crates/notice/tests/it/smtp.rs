@@ -68,7 +68,7 @@ impl Server {
             security: Security::Plain,
             login: None,
             authority: None,
-            timeout: Duration::from_secs(30),
+            timeout: Duration::from_secs(120),
             hello: "staffel.example".into(),
         }
     }
@@ -166,7 +166,7 @@ async fn each_end_of_the_conversation_is_what_it_is() {
         assert_eq!(server.kept(name), 0, "surely not sent");
     }
     // The silent one costs its time limit, so that is shorter; what the server keeps, it may keep a little later.
-    let silent = Smtp { timeout: Duration::from_secs(2), ..server.smtp() };
+    let silent = Smtp { timeout: Duration::from_secs(5), ..server.smtp() };
     server.took.notified().await;
     for (name, smtp) in [("mute", server.smtp()), ("silent", silent)] {
         let outcome = send(smtp, name).await;
