@@ -73,7 +73,7 @@ fn the_program_locks_itself_in_before_it_calls_and_leaves_with_a_goodbye() {
     let committed = || world.mock(|mock| mock.outcomes.iter().any(|outcome| outcome.committed));
     let renewed = || world.certificate() != old && world.shows_its_certificate();
     while !(committed() && renewed())
-        && patience.elapsed() < Duration::from_secs(60)
+        && patience.elapsed() < Duration::from_secs(300)
         && child.try_wait().unwrap().is_none()
     {
         thread::sleep(Duration::from_millis(20));

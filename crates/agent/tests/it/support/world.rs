@@ -385,8 +385,8 @@ impl World {
         self.runtime.block_on(future)
     }
 
-    /// Lets an agent work until `condition` holds; then it stands still until it is let to work again. A minute is far
-    /// more than any of this takes.
+    /// Lets an agent work until `condition` holds; then it stands still until it is let to work again. Five minutes
+    /// are far more than any of this takes.
     pub fn run_until(&self, agent: Agent, what: &str, condition: impl Fn(&World) -> bool) -> Agent {
         self.runtime.block_on(async {
             let mut agent = agent;
@@ -398,7 +398,7 @@ impl World {
             let ended = tokio::select! {
                 () = wait => true,
                 never = agent.work() => match never {},
-                () = tokio::time::sleep(Duration::from_secs(60)) => false,
+                () = tokio::time::sleep(Duration::from_secs(300)) => false,
             };
             assert!(ended, "{what} did not come: {:?}", self.status());
             agent
@@ -465,7 +465,7 @@ fn publish(folder: &TempDir, port: u16) -> (PathBuf, Digest) {
         service: None,
         probes: vec![
             Probe::Process,
-            Probe::Http { port, path: "/healthy".into(), status: 200, timeout_ms: 2_000 },
+            Probe::Http { port, path: "/healthy".into(), status: 200, timeout_ms: 20_000 },
             Probe::Command { exec: vec!["bin/till".into()], timeout_ms: 1_000 },
         ],
         supplier: "us".into(),
