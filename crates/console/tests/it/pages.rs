@@ -1,6 +1,6 @@
 //! Pages without scripts: what they say, in both languages, and that buttons do what they say.
 
-use crate::support::{World, operator};
+use crate::support::{PATIENCE, World, operator};
 use reqwest::StatusCode;
 use staffel_server::api::Role;
 use std::time::Duration;
@@ -79,11 +79,22 @@ async fn an_open_page_is_told_of_a_change_within_two_seconds() {
     let mut stream = ann.get("/events").await;
     // Whatever the start still had to say.
     let _ = tokio::time::timeout(Duration::from_millis(1_500), stream.chunk()).await;
-    let since = tokio::time::Instant::now();
-    world.engine.hold(&operator(), 1, Default::default()).await.unwrap();
-    let event = tokio::time::timeout(Duration::from_secs(4), stream.chunk()).await.expect("an event").unwrap();
-    assert!(event.is_some());
-    eprintln!("SHOW event after a change: {} ms", since.elapsed().as_millis());
+    // Without a change one comes after five seconds. A busy machine makes one late, and not one after the other.
+    let mut fastest = Duration::MAX;
+    for _ in 0..10 {
+        // The first time there is nothing to resume.
+        let _ = world.engine.resume(&operator(), 1, Default::default()).await;
+        let since = tokio::time::Instant::now();
+        world.engine.hold(&operator(), 1, Default::default()).await.unwrap();
+        let event = tokio::time::timeout(PATIENCE, stream.chunk()).await.expect("an event").unwrap();
+        assert!(event.is_some());
+        fastest = fastest.min(since.elapsed());
+        if fastest < Duration::from_secs(2) {
+            break;
+        }
+    }
+    eprintln!("SHOW event after a change: {} ms", fastest.as_millis());
+    assert!(fastest < Duration::from_secs(2), "{fastest:?}");
     let fragment = ann.ask("/rollouts/1", &[("hx-request", "true")]).await.text().await.unwrap();
     assert!(
         !fragment.contains("<html") && fragment.contains("held") && fragment.contains("id=\"course\""),
@@ -101,16 +112,18 @@ async fn an_entry_of_the_log_is_shown_with_a_proof_that_holds() {
         async move { engine.run(stop).await }
     });
     // The next checkpoint comes within a second or so.
-    let mut page = String::new();
-    for _ in 0..100 {
-        page = ann.page("/log/2").await;
-        if page.contains("The proof holds") {
-            break;
+    let proven = async {
+        loop {
+            let page = ann.page("/log/2").await;
+            if page.contains("The proof holds") {
+                return page;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    };
+    let page = tokio::time::timeout(PATIENCE, proven).await.expect("a checkpoint");
     clockwork.abort();
-    assert!(page.contains("The proof holds") && page.contains("staffel-entry/v1"), "{page}");
+    assert!(page.contains("staffel-entry/v1"), "{page}");
     assert_eq!(ann.get("/log/100000").await.status(), StatusCode::NOT_FOUND);
 }
 

@@ -37,7 +37,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 /// Nothing here takes this long unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 pub const PASSWORD: &str = "correct horse battery";
 
 pub struct World {
