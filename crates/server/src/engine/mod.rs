@@ -295,6 +295,23 @@ impl Engine {
         if found.is_some() || position >= self.state().head {
             return Ok(found);
         }
+        self.wait_for_the_disk();
+        read()
+    }
+
+    /// For whoever reads the log up to its end: how many entries it has once all that memory speaks of is there. Blocks as
+    /// long as a write to the disk.
+    fn settled_head(&self) -> Result<u64, EngineError> {
+        let ahead = self.state().head;
+        let head = || self.0.log.head().map_err(|e| EngineError::Internal { why: chain(&e) });
+        if head()? < ahead {
+            self.wait_for_the_disk();
+        }
+        head()
+    }
+
+    /// Waits until everything that was handed to the log before is on the disk, or was refused.
+    fn wait_for_the_disk(&self) {
         let (sender, receiver) = mpsc::channel();
         self.0.log.append_then(Write::next(Vec::new()), move |_| {
             // Whoever asked may be gone.
@@ -302,7 +319,6 @@ impl Engine {
         });
         // If the log refused it, what it has is read all the same.
         let _ = receiver.recv();
-        read()
     }
 
     /// The log refused a write that memory has applied: nothing changes until memory was rebuilt.

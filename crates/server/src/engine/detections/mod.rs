@@ -164,6 +164,8 @@ impl Engine {
     /// latest entries is not remembered.
     fn entries_with_evidence(&self, alert: AlertId) -> Result<Vec<u64>, EngineError> {
         let (mut found, mut next) = (Vec::new(), 0);
+        // What is still on its way must not outlive the erasure.
+        self.settled_head()?;
         loop {
             let read = self.0.log.read(next, 1_024).map_err(|error| EngineError::Internal { why: chain(&error) })?;
             let Some(last) = read.last() else { return Ok(found) };

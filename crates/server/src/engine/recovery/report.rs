@@ -57,7 +57,7 @@ impl Engine {
             let state = self.state();
             begin(&state, who, id)?
         };
-        let head = self.0.log.head().map_err(failed)?;
+        let head = self.settled_head()?;
         let mut position = self.first_since(from_ms, head).map_err(failed)?;
         while position < head {
             let entries = self.0.log.read(position, PAGE).map_err(failed)?;

@@ -160,6 +160,9 @@ async fn an_alert_on_its_way_to_the_disk_is_waited_for() {
     let identity = server.device("till-1").await;
     let device = server.client(Some(&identity));
     let ann = server.operator(Role::Operator, None);
+    // The log gives up after five seconds: both connections are there before.
+    assert_eq!(device.get(server.url("/v1/board")).send().await.unwrap().status(), 200);
+    assert!(page(&server, &ann, "").await.detections.is_empty());
     let held = rusqlite::Connection::open(server.dir.path().join("engine/log.sqlite")).unwrap();
     held.execute_batch("BEGIN IMMEDIATE").unwrap();
     let url = server.url("/v1/detections");
@@ -179,6 +182,39 @@ async fn an_alert_on_its_way_to_the_disk_is_waited_for() {
     let sheet: DetectionSheet = asked.unwrap().json().await.unwrap();
     assert_eq!((sheet.evidence.len(), sheet.history.len()), (1, 1));
     assert_eq!(noted.await.unwrap().unwrap().status(), 200);
+}
+
+/// The fields of an alert that is still on its way to the disk would outlive an erasure that does not wait for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_on_its_way_to_the_disk_is_erased_too() {
+    let server = Server::start(|_| {}).await;
+    let identity = server.device("till-1").await;
+    let device = server.client(Some(&identity));
+    let ann = server.operator(Role::Operator, None);
+    assert_eq!(device.get(server.url("/v1/board")).send().await.unwrap().status(), 200);
+    assert!(page(&server, &ann, "").await.detections.is_empty());
+    let held = rusqlite::Connection::open(server.dir.path().join("engine/log.sqlite")).unwrap();
+    held.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let url = server.url("/v1/detections");
+    let noted =
+        tokio::spawn(async move { device.post(url).json(&sent(vec![matched(1, "r1", Level::High)])).send().await });
+    while page(&server, &ann, "").await.detections.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let erased = ann.post(server.url("/api/v1/detections/1/erasure")).json(&json!({ "why": "anna asked" })).send();
+    let release = async {
+        // Long enough for an answer that does not wait.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!noted.is_finished(), "nothing is durable yet");
+        held.execute_batch("COMMIT").unwrap();
+    };
+    let (erased, ()) = tokio::join!(erased, release);
+    let erased = erased.unwrap();
+    assert_eq!(erased.status(), 200);
+    assert_eq!(erased.json::<DetectionSheet>().await.unwrap().evidence, []);
+    assert_eq!(noted.await.unwrap().unwrap().status(), 200);
+    let log = server.engine.log_entries(0, 1_000).unwrap().to_string();
+    assert!(!log.contains("/dev/tcp"), "the fields are gone: {log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

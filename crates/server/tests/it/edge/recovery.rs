@@ -3,11 +3,12 @@
 use super::support::{self, Identity, Server, problem};
 use reqwest::Client;
 use serde_json::{Value, json};
-use staffel_core::recovery::State;
+use staffel_core::{recovery::State, review::Language};
 use staffel_server::api::{
     CallListEntry, Caller, CasePage, CaseQuery, CaseView, Imported, IncidentView, RecoveryCurve, Role, SiteView,
 };
 use staffel_trust::wire::CheckInReply;
+use std::time::Duration;
 
 async fn say(client: &Client, server: &Server, case: u64, word: Value) -> reqwest::Response {
     client.post(server.url(&format!("/api/v1/cases/{case}/words"))).json(&word).send().await.unwrap()
@@ -105,6 +106,31 @@ async fn a_case_is_closed_by_the_devices_own_proof_and_by_nothing_else() {
     let kinds: Vec<&str> = view.history.iter().map(|entry| entry.kind.as_str()).collect();
     assert!(kinds.contains(&"recovery.verified") && kinds.last() == Some(&"recovery.closed"), "{kinds:?}");
     assert!(view.history.windows(2).all(|pair| pair[0].position < pair[1].position));
+}
+
+/// Memory is ahead of the disk: a review says what the incident's own page says.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_review_waits_for_what_is_on_its_way_to_the_disk() {
+    let server = Server::start(|_| {}).await;
+    server.device("till-1").await;
+    let operator = server.operator(Role::Operator, None);
+    assert_eq!(get::<Vec<IncidentView>>(&operator, &server, "/api/v1/incidents").await.len(), 0);
+    let held = rusqlite::Connection::open(server.dir.path().join("engine/log.sqlite")).unwrap();
+    held.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let asked = json!({ "class": "outage", "why": "the tills are dark", "devices": ["till-1"] });
+    let opened = tokio::spawn(operator.post(server.url("/api/v1/incidents")).json(&asked).send());
+    while get::<Vec<IncidentView>>(&operator, &server, "/api/v1/incidents").await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let engine = server.engine.clone();
+    let review = tokio::task::spawn_blocking(move || engine.review(&support::viewer(), 1, Language::En).unwrap());
+    // Long enough for one that does not wait.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!opened.is_finished(), "nothing is durable yet");
+    held.execute_batch("COMMIT").unwrap();
+    let kinds: Vec<String> = review.await.unwrap().entries.into_iter().map(|entry| entry.kind).collect();
+    assert!(kinds.iter().any(|kind| kind == "recovery.incident-opened"), "{kinds:?}");
+    assert_eq!(opened.await.unwrap().unwrap().status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
