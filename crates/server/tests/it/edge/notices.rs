@@ -1,6 +1,6 @@
 //! Notices from outside: drawn for an incident, sent into the spool, acknowledged by a code; never by or for one customer alone.
 
-use super::support::{Server, problem};
+use super::support::{PATIENCE, Server, problem};
 use serde_json::{Value, json};
 use staffel_notice::Manners;
 use staffel_server::{
@@ -97,16 +97,16 @@ async fn a_notice_reaches_the_spool_and_whoever_calls_back_is_off_the_list() {
     let engine = server.engine.clone();
     let outbox = tokio::spawn(async move { engine.deliver_notices(async { drop(stopped.await) }).await });
     let get = async |path: &str| operator.get(server.url(path)).send().await.unwrap();
-    let mut next = String::new();
-    for _ in 0..600 {
-        let sheet: NoticeSheet = get("/api/v1/notices/1").await.json().await.unwrap();
-        next = sheet.recipients[0].next.clone();
-        if next.contains("answer") {
-            break;
+    let answer_awaited = async {
+        loop {
+            let sheet: NoticeSheet = get("/api/v1/notices/1").await.json().await.unwrap();
+            if sheet.recipients[0].next == "waits for an answer to the email" {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    assert_eq!(next, "waits for an answer to the email");
+    };
+    tokio::time::timeout(PATIENCE, answer_awaited).await.expect("the mail is sent");
     assert_eq!(mails(spool.path()), ["notice-1-recipient-0-attempt-1.eml"]);
     let case: CaseView = get("/api/v1/cases/1").await.json().await.unwrap();
     assert_eq!(case.state, staffel_core::recovery::State::Notified, "the case learned of it");

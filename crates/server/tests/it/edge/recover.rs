@@ -6,6 +6,7 @@ use reqwest::Response;
 use serde_json::json;
 use staffel_server::api::{DeviceWhy, Role};
 use staffel_trust::wire::{Enrolled, Recover, RecoverNonce};
+use std::time::Instant;
 
 async fn nonce(server: &Server) -> String {
     let answer = server.client(None).get(server.url("/v1/recover")).send().await.unwrap();
@@ -127,12 +128,18 @@ async fn a_cloned_key_gets_none_until_somebody_has_looked() {
 async fn a_key_that_asks_again_and_again_has_to_wait() {
     let server = Server::start(|_| {}).await;
     let key = expired(&server, "till-1").await.key;
-    let mut answers = Vec::new();
-    for _ in 0..7 {
-        answers.push(recover(&server, &key).await.status().as_u16());
-    }
-    assert_eq!(answers, [200, 200, 200, 200, 200, 429, 429]);
-    assert_eq!(logged(&server).len(), 5, "what is not decided leaves no entry");
+    let (begun, mut given) = (Instant::now(), 0);
+    let refused = loop {
+        match recover(&server, &key).await.status().as_u16() {
+            200 if given < 100 => given += 1,
+            status => break status,
+        }
+    };
+    // One more each 20 s: a busy machine takes that long now and then.
+    let more = begun.elapsed().as_secs() / 20;
+    assert_eq!(refused, 429);
+    assert!((5..=5 + more).contains(&given), "{given} in {:?}", begun.elapsed());
+    assert_eq!(logged(&server).len() as u64, given, "what is not decided leaves no entry");
     let other = expired(&server, "till-2").await.key;
     assert_eq!(recover(&server, &other).await.status(), 200, "another device has a share of its own");
 }
