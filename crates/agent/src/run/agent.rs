@@ -209,6 +209,7 @@ impl Agent {
         // The clocks are read one after the other, so the difference may go back by a millisecond.
         let slept_ms = now_ms.saturating_sub(platform::awake_ms()).max(self.slept_ms);
         let more_ms = slept_ms - std::mem::replace(&mut self.slept_ms, slept_ms);
+        self.sensor.slept(more_ms);
         self.event(Event::Tick { now_ms, slept_ms: more_ms, jitter });
     }
 

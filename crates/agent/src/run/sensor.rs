@@ -16,7 +16,7 @@ const LOOK_EVERY_MS: u64 = 2_000;
 const DELIVER_EVERY_MS: u64 = 15_000;
 /// After a delivery that failed.
 const AGAIN_MS: u64 = 30_000;
-/// Without a new sign of life for so long a sensor is silent, milliseconds of the running clock.
+/// Without a new sign of life for so long a sensor is silent, milliseconds in which the machine was awake.
 const SILENT_AFTER_MS: u64 = 60_000;
 
 /// What a look at the sensor's folder and a delivery brought.
@@ -46,7 +46,7 @@ pub(super) struct Sensor {
     busy: bool,
     /// The last sign of life.
     alive: Option<Alive>,
-    /// Since when there is no new one.
+    /// Since when there is no new one, on the running clock; time asleep is left out.
     quiet_since_ms: Option<u64>,
 }
 
@@ -60,6 +60,11 @@ impl Sensor {
     /// When it wants to be looked at; never if there is none or it is being looked at.
     pub fn wake_at_ms(&self) -> u64 {
         if self.folder.is_none() || self.busy { u64::MAX } else { self.look_at_ms }
+    }
+
+    /// The machine slept for so long, milliseconds: its sensor slept, too.
+    pub fn slept(&mut self, slept_ms: u64) {
+        self.quiet_since_ms = self.quiet_since_ms.map(|since| since.saturating_add(slept_ms));
     }
 
     /// A sign of life, or none; what is to be said now.
@@ -171,6 +176,15 @@ mod tests {
         assert_eq!(sensor.hear(None, 700_001, 6), None);
         assert!(sensor.hear(None, 700_000 + SILENT_AFTER_MS, 7).is_some());
         assert_eq!(sensor.own.last, 2);
+    }
+
+    #[test]
+    fn a_sensor_is_not_silent_because_its_machine_slept() {
+        let mut sensor = Sensor::open("/sensor".into(), false, Own::default());
+        assert_eq!(sensor.hear(alive(7), 0, 1), None);
+        sensor.slept(3_600_000);
+        assert_eq!(sensor.hear(alive(7), 3_600_000 + SILENT_AFTER_MS - 1, 2), None);
+        assert!(sensor.hear(alive(7), 3_600_000 + SILENT_AFTER_MS, 3).is_some());
     }
 
     #[test]
