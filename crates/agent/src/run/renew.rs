@@ -153,6 +153,20 @@ fn is_due(certificate: &Certificate, now_ms: u64) -> bool {
     certificate.until_ms.saturating_sub(now_ms) < life_ms / 3
 }
 
+/// For people. A server that nobody reaches has refused nothing.
+fn not_recovered(error: &RenewError) -> String {
+    let why = chain(error);
+    match error {
+        RenewError::Api(ApiError::Unreachable { .. } | ApiError::Silent { .. }) => {
+            format!("the server is not reached, so this device gets no other certificate: {why}")
+        }
+        _ => format!(
+            "the server does not take this device's certificate, and gives it no other: {why}; if that does not pass, \
+             enrol it again with a new token"
+        ),
+    }
+}
+
 impl Agent {
     /// Says that the certificate has expired, and takes the new one if somebody has enrolled this device again.
     pub(super) fn check_certificate(&mut self) {
@@ -196,12 +210,7 @@ impl Agent {
                 let pause = (RECOVER_FIRST_MS << self.renewal.recoveries.min(16)).min(RECOVER_MOST_MS);
                 self.renewal.recoveries = self.renewal.recoveries.saturating_add(1);
                 self.renewal.recover_at_ms = self.state.now_ms.saturating_add(self.jitter.around(pause));
-                let problem = format!(
-                    "the server does not take this device's certificate, and gives it no other: {}; if that does not \
-                     pass, enrol it again with a new token",
-                    chain(&error)
-                );
-                self.problem("recovery", Some(problem));
+                self.problem("recovery", Some(not_recovered(&error)));
             }
         }
     }

@@ -3,7 +3,8 @@
 use crate::support::{block_on, world::World};
 use staffel_agent::{
     clock::{Kept, wall_ms},
-    directory, enrol,
+    directory,
+    enrol::{self, Enrolment},
     status::Contact,
 };
 use std::time::{Duration, SystemTime};
@@ -87,6 +88,24 @@ fn a_device_with_an_expired_certificate_comes_back_by_its_key_whatever_its_clock
         world.run_until(world.agent(), "check-ins after a restart", |world| check_ins(world) > before + 2);
         assert_eq!(world.mock(|mock| mock.recoveries), 1);
     }
+}
+
+#[test]
+fn without_a_network_nobody_says_that_the_server_refuses_an_expired_certificate() {
+    let world = World::new();
+    expired(&world, true);
+    let file = world.directory().enrolment();
+    let mut enrolment: Enrolment = directory::must_read_json(&file, "it was enrolled").unwrap();
+    // Nobody listens there.
+    enrolment.server = "https://127.0.0.1:1".into();
+    directory::write_json(&file, &enrolment).unwrap();
+    let agent = world.run_until(world.agent(), "the problem", |world| has_problem(world, "the server is not reached"));
+    assert!(has_problem(&world, "has expired") && !has_problem(&world, "does not take"), "{:?}", world.status());
+    drop(agent);
+    enrolment.server = world.url.clone();
+    directory::write_json(&file, &enrolment).unwrap();
+    let back = |world: &World| check_ins(world) > 0 && !has_problem(world, "certificate");
+    world.run_until(world.agent(), "the way back", back);
 }
 
 #[test]
