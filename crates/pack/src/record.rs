@@ -71,7 +71,7 @@ pub fn encode<'a>(
         match value {
             None => batch.push(0),
             Some(Value::Text(text)) => {
-                let text = cut(text);
+                let text = cut(text, LONGEST_TEXT);
                 batch.push(1);
                 batch.extend_from_slice(&(text.len() as u32).to_le_bytes());
                 batch.extend_from_slice(text.as_bytes());
@@ -87,8 +87,9 @@ pub fn encode<'a>(
     left_out
 }
 
-fn cut(text: &str) -> &str {
-    let mut end = text.len().min(LONGEST_TEXT);
+/// The text, or as much of it as fits into `most` bytes, whole characters.
+pub fn cut(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
     while !text.is_char_boundary(end) {
         end -= 1;
     }

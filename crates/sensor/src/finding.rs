@@ -5,7 +5,7 @@
 
 use crate::event::Alert;
 use serde::{Deserialize, Serialize};
-use staffel_pack::{Catalogue, Record, Value, format::Level};
+use staffel_pack::{Catalogue, Record, Value, format::Level, record::cut};
 use std::collections::BTreeMap;
 
 /// Longest text of a field in bytes.
@@ -96,7 +96,7 @@ impl Found {
             class.fields.iter().filter_map(|field| {
                 let (slot, _) = class.slot(&field.name)?;
                 let text = match record.value(slot)? {
-                    Value::Text(text) => cut(text).to_string(),
+                    Value::Text(text) => cut(text, LONGEST).to_string(),
                     Value::Number(number) => number.to_string(),
                 };
                 Some((field.name.clone(), text))
@@ -142,14 +142,6 @@ impl Found {
             Found::Sensor { trouble, detail, .. } => format!("{trouble:?}\0{detail}"),
         }
     }
-}
-
-fn cut(text: &str) -> &str {
-    let mut end = text.len().min(LONGEST);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! Whoever tries to log in writes a part of these lines: a name may hold any words. So each form is taken apart from the
 //! side that the program writes. What must stay out: files.
 
+use staffel_pack::record::cut;
+
 /// Longer lines are cut, bytes.
 pub const LONGEST: usize = 8 * 1_024;
 
@@ -25,7 +27,7 @@ pub struct Entry<'a> {
 
 /// Takes a line apart; none if it is no line of such a log.
 pub fn read(line: &str) -> Option<Entry<'_>> {
-    let line = cut(line.trim_end());
+    let line = cut(line.trim_end(), LONGEST);
     let rest = if line.starts_with(|first: char| first.is_ascii_digit()) {
         let (time, rest) = line.split_once(' ')?;
         time.contains('T').then_some(rest)?
@@ -56,14 +58,6 @@ pub fn read(line: &str) -> Option<Entry<'_>> {
         _ => {}
     }
     Some(entry)
-}
-
-fn cut(line: &str) -> &str {
-    let mut end = line.len().min(LONGEST);
-    while !line.is_char_boundary(end) {
-        end -= 1;
-    }
-    &line[..end]
 }
 
 fn named(text: &str) -> Option<&str> {
