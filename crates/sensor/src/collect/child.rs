@@ -73,18 +73,18 @@ impl Collector {
     /// Records of one chunk, whatever it holds.
     pub fn collect(&mut self, ask: &Ask, chunk: &[u8]) -> (Collected, Vec<u8>) {
         let mut said = Collected { cursor: ask.cursor.clone(), ..Collected::default() };
-        let catalogue = self.catalogue.clone();
-        let mut batch = Batch { catalogue: &catalogue, bytes: Vec::new(), first: ask.sequence, records: 0 };
+        let Collector { catalogue, names } = self;
+        let mut batch = Batch { catalogue, bytes: Vec::new(), first: ask.sequence, records: 0 };
         match ask.source {
             Source::Connector => {
                 let read = connector::read(chunk, &mut said.cursor.connector);
                 (said.unreadable, said.lost) = (read.unreadable, read.lost);
                 for process in read.execs {
-                    let seen = process::look(process, &mut self.names);
+                    let seen = process::look(process, names);
                     said.gone += u64::from(!started(process, seen.as_ref(), ask.at_ms, &mut batch));
                 }
             }
-            Source::Poll => self.poll(ask, &mut said, &mut batch),
+            Source::Poll => poll(ask, names, &mut said, &mut batch),
             Source::Inotify => {
                 let read = inotify::read(chunk, &ask.folders);
                 (said.unreadable, said.overflowed, said.unwatched) = (read.unreadable, read.overflowed, read.unwatched);
@@ -112,25 +112,25 @@ impl Collector {
         said.records = batch.records;
         (said, batch.bytes)
     }
+}
 
-    /// Everything that started between the last look and this one.
-    fn poll(&mut self, ask: &Ask, said: &mut Collected, batch: &mut Batch<'_>) {
-        // A process is begun as a copy of another one: the youngest are left for the next look, when they run what they were
-        // begun for.
-        let Some(until) = process::now_ticks().and_then(|now| now.checked_sub(YOUNG)) else { return };
-        let Cursor { polled, .. } = &mut said.cursor;
-        let since = polled.replace(until);
-        // The first look finds what runs already: that did not start now.
-        let Some(since) = since else { return };
-        for process in process::all() {
-            if !process::started(process).is_some_and(|started| (since..until).contains(&started)) {
-                continue;
-            }
-            match process::look(process, &mut self.names) {
-                // A copy that stayed one runs no other program.
-                Some(seen) if seen.command_line == seen.parent_command_line => {}
-                seen => said.gone += u64::from(!started(process, seen.as_ref(), ask.at_ms, batch)),
-            }
+/// Everything that started between the last look and this one.
+fn poll(ask: &Ask, names: &mut Names, said: &mut Collected, batch: &mut Batch<'_>) {
+    // A process is begun as a copy of another one: the youngest are left for the next look, when they run what they were
+    // begun for.
+    let Some(until) = process::now_ticks().and_then(|now| now.checked_sub(YOUNG)) else { return };
+    let Cursor { polled, .. } = &mut said.cursor;
+    let since = polled.replace(until);
+    // The first look finds what runs already: that did not start now.
+    let Some(since) = since else { return };
+    for process in process::all() {
+        if !process::started(process).is_some_and(|started| (since..until).contains(&started)) {
+            continue;
+        }
+        match process::look(process, names) {
+            // A copy that stayed one runs no other program.
+            Some(seen) if seen.command_line == seen.parent_command_line => {}
+            seen => said.gone += u64::from(!started(process, seen.as_ref(), ask.at_ms, batch)),
         }
     }
 }
