@@ -4,7 +4,7 @@
 use crate::{event::Event, protection::Protection, store::Folder, trial::FIRST_RECORD, worker::Start};
 use staffel_pack::Catalogue;
 use std::{
-    fs, io,
+    io,
     io::{BufRead as _, Write as _},
     path::Path,
     sync::mpsc,
@@ -33,14 +33,14 @@ pub fn run(start: Start, state: &Path, content: Option<&Path>) -> io::Result<boo
         }
     });
     let (mut sequence, mut unreadable) = (FIRST_RECORD, 0u64);
-    let (mut looked, mut seen) = (None::<SystemTime>, None::<SystemTime>);
+    let mut looked = None::<SystemTime>;
     let mut open = true;
     while open {
         if let Some(content) = content
             && looked.is_none_or(|at| at.elapsed().unwrap_or(LOOK) >= LOOK)
         {
             looked = Some(SystemTime::now());
-            offer(&mut protection, content, &mut seen);
+            protection.offer_file(content);
         }
         let mut batch = Vec::new();
         while batch.len() < BATCH {
@@ -77,20 +77,4 @@ pub fn run(start: Start, state: &Path, content: Option<&Path>) -> io::Result<boo
     let metrics = serde_json::to_string(protection.metrics())?;
     eprintln!("metrics {metrics}, unreadable lines {unreadable}");
     Ok(protection.running().is_some())
-}
-
-/// Offers the content if its file is another one than last time. What is refused is said among the news.
-fn offer(protection: &mut Protection, content: &Path, seen: &mut Option<SystemTime>) {
-    let Ok(changed) = fs::metadata(content).and_then(|metadata| metadata.modified()) else { return };
-    if *seen == Some(changed) {
-        return;
-    }
-    *seen = Some(changed);
-    match fs::read(content) {
-        Ok(bytes) => {
-            // Both outcomes are news.
-            let _ = protection.offer(&bytes);
-        }
-        Err(error) => eprintln!("{} can't be read: {error}", content.display()),
-    }
 }

@@ -13,7 +13,12 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use staffel_pack::{Catalogue, Pack, contract, record::Batch, vectors, wire::Answer};
-use std::{collections::VecDeque, io, time::Instant};
+use std::{
+    collections::VecDeque,
+    fs, io,
+    path::Path,
+    time::{Instant, SystemTime},
+};
 
 /// Bytes of recent batches that a new pack is tried on.
 const SHADOW: usize = 4 << 20;
@@ -105,6 +110,8 @@ pub struct Protection {
     catalogue_bytes: Vec<u8>,
     folder: Folder,
     manifest: Manifest,
+    /// When the file that [`Protection::offer_file`] read last had been changed.
+    content_seen: Option<SystemTime>,
     /// None: no evaluator can be started at the moment.
     active: Option<Active>,
     /// Since when there is none.
@@ -127,6 +134,7 @@ impl Protection {
             catalogue_bytes,
             folder,
             manifest,
+            content_seen: None,
             active: None,
             gap_since: None,
             recent: VecDeque::new(),
@@ -212,6 +220,19 @@ impl Protection {
             }
         }
         changed
+    }
+
+    /// Offers what a file holds if it is another one than at the last call. What comes of it is among the news.
+    pub fn offer_file(&mut self, content: &Path) {
+        let Ok(changed) = fs::metadata(content).and_then(|about| about.modified()) else { return };
+        if self.content_seen.replace(changed) == Some(changed) {
+            return;
+        }
+        match fs::read(content) {
+            // Both outcomes are news.
+            Ok(bytes) => drop(self.offer(&bytes)),
+            Err(error) => self.tell(About::Course, format!("{} can't be read: {error}", content.display())),
+        }
     }
 
     /// Examines a pack, and runs it if it passes.

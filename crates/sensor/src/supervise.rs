@@ -25,7 +25,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 /// How long it waits for a source before it looks around.
@@ -127,7 +127,6 @@ pub fn run(options: &Options) -> Result<(), Unable> {
         sealed,
         mended: Vec::new(),
         lacking,
-        content_seen: None,
         looked: None,
         looked_rarely: None,
         beats: 0,
@@ -163,7 +162,6 @@ struct Supervisor {
     /// What was said of files that are not as they were written.
     mended: Vec<String>,
     lacking: Vec<String>,
-    content_seen: Option<SystemTime>,
     looked: Option<Instant>,
     looked_rarely: Option<Instant>,
     beats: u64,
@@ -385,7 +383,9 @@ impl Supervisor {
             return;
         }
         self.looked = Some(Instant::now());
-        self.offer_content();
+        if let Some(content) = &self.options.content {
+            self.protection.offer_file(content);
+        }
         self.protection.look();
         if let Some(how) = self.hand.as_mut().and_then(Hand::ended) {
             let pid = self.hand.take().map_or(0, |hand| hand.pid());
@@ -413,20 +413,6 @@ impl Supervisor {
             eprintln!("what the agent noted can't be removed: {error}");
         }
         self.leave_word();
-    }
-
-    fn offer_content(&mut self) {
-        let Some(content) = self.options.content.clone() else { return };
-        let Ok(changed) = fs::metadata(&content).and_then(|about| about.modified()) else { return };
-        if self.content_seen == Some(changed) {
-            return;
-        }
-        self.content_seen = Some(changed);
-        match fs::read(&content) {
-            // Both outcomes are news.
-            Ok(bytes) => drop(self.protection.offer(&bytes)),
-            Err(error) => eprintln!("{} can't be read: {error}", content.display()),
-        }
     }
 
     fn look_rarely(&mut self) {
