@@ -25,6 +25,7 @@ pub mod process;
 pub mod protection;
 pub mod queue;
 pub mod reporter;
+pub mod sight;
 pub mod source;
 pub mod spool;
 pub mod store;

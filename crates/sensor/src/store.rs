@@ -73,6 +73,11 @@ impl Folder {
         fs::rename(new, path)
     }
 
+    /// What [`Folder::leave`] left.
+    pub fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.root.join(name))
+    }
+
     /// A kept pack, if its bytes are still those that were kept.
     pub fn pack(&self, taken: &Taken) -> Option<Vec<u8>> {
         let bytes = fs::read(self.root.join(format!("packs/{}.json", taken.digest))).ok()?;

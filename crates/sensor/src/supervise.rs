@@ -12,6 +12,7 @@ use crate::{
     protection::{About, Metrics, Protection},
     queue::{Chunk, Queue},
     reporter::Reporter,
+    sight::Sight,
     source::{Blind, Sources, Wanted, locked, now_ms},
     spool::Spool,
     store::Folder,
@@ -120,7 +121,7 @@ pub fn run(options: &Options) -> Result<(), Unable> {
         sequence: FIRST_RECORD,
         cursor: Cursor::default(),
         seen: BTreeMap::new(),
-        was_blind: BTreeMap::new(),
+        sight: Sight::open(state),
         reporter: Reporter::new(now_ms()),
         drafts: Vec::new(),
         spool,
@@ -152,8 +153,7 @@ struct Supervisor {
     cursor: Cursor,
     seen: BTreeMap<Source, Seen>,
     blind: Blind,
-    /// What was said of it.
-    was_blind: BTreeMap<Source, String>,
+    sight: Sight,
     reporter: Reporter,
     /// To be spooled.
     drafts: Vec<crate::finding::Draft>,
@@ -195,9 +195,8 @@ impl Supervisor {
         for line in &self.lacking {
             eprintln!("lacking: {line}");
         }
-        for (source, note) in self.sources.notes.clone() {
-            eprintln!("{}: {note}", source.name());
-            self.say(Found::sensor(Trouble::Blind, format!("{}: {note}", source.name())), 1);
+        for (source, why) in self.sight.said() {
+            eprintln!("said before, and not again while it is so: {}: {why}", source.name());
         }
         self.look_around();
         self.sources.begin(&self.queue);
@@ -409,6 +408,9 @@ impl Supervisor {
         let due = self.reporter.due(now_ms(), false);
         self.drafts.extend(due);
         self.spool_all();
+        if let Err(error) = self.sight.keep() {
+            eprintln!("what is blind can't be kept: {error}");
+        }
         if let Err(error) = self.spool.take_acknowledged() {
             eprintln!("what the agent noted can't be removed: {error}");
         }
@@ -438,14 +440,12 @@ impl Supervisor {
 
     /// Says what has become blind since the last time.
     fn say_blind(&mut self) {
-        let now = locked(&self.blind).clone();
-        for (source, why) in &now {
-            if self.was_blind.get(source) != Some(why) {
-                eprintln!("blind: {}: {why}", source.name());
-                self.say(Found::sensor(Trouble::Blind, format!("{}: {why}", source.name())), 1);
-            }
+        let mut now = locked(&self.blind).clone();
+        now.extend(self.sources.notes.iter().cloned());
+        for (source, why) in self.sight.look(now) {
+            eprintln!("blind: {}: {why}", source.name());
+            self.say(Found::sensor(Trouble::Blind, format!("{}: {why}", source.name())), 1);
         }
-        self.was_blind = now;
     }
 
     fn leave_word(&mut self) {

@@ -307,6 +307,44 @@ fn kills_and_stops_are_findings_and_lose_nothing() {
 }
 
 #[test]
+fn what_is_blind_as_before_is_not_said_again_after_a_restart() {
+    let Some(mut sensor) = Sensor::new("what_is_blind_as_before", "poll") else { return };
+    let log = sensor.folder.path().join("auth.log");
+    let said = |sensor: &Sensor| -> Vec<String> {
+        let found = sensor.findings().into_iter().filter_map(|finding| match finding.draft.what {
+            Found::Sensor { trouble: Trouble::Blind, detail, .. } => Some(detail),
+            _ => None,
+        });
+        found.collect()
+    };
+    let restart = |sensor: &mut Sensor| {
+        signal(sensor.child.id(), Signal::TERM);
+        sensor.child.wait().expect("it ends");
+        sensor.child = start(sensor.folder.path(), "poll");
+        let pid = sensor.child.id();
+        let runs =
+            |health: &Health| health.processes.len() == 3 && health.processes.iter().any(|(_, one, _)| *one == pid);
+        sensor.wait("the next start", |sensor| sensor.health().filter(runs))
+    };
+    fs::remove_file(&log).expect("removed");
+    sensor.trouble(Trouble::Blind, "auth.log");
+    let first = said(&sensor);
+    assert!(first.iter().any(|detail| detail.starts_with("looks at /proc")), "{first:?}");
+    // It is so, and it is known.
+    assert!(restart(&mut sensor).blind.contains_key(&Source::Authentication));
+    assert_eq!(said(&sensor), first);
+    // It was seen, and then no more.
+    fs::write(&log, "").expect("written");
+    let kept = sensor.folder.path().join("state/blind.json");
+    let seen = || fs::read_to_string(&kept).is_ok_and(|text| !text.contains("auth.log"));
+    sensor.wait("sight", |_| seen().then_some(()));
+    fs::remove_file(&log).expect("removed");
+    restart(&mut sensor);
+    let now = said(&sensor);
+    assert!(now.len() == first.len() + 1 && now.last().is_some_and(|detail| detail.contains("auth.log")), "{now:?}");
+}
+
+#[test]
 fn changed_files_are_findings() {
     let Some(sensor) = Sensor::new("changed_files_are_findings", "connector") else { return };
     fs::write(sensor.folder.path().join("evaluator.cwasm"), "another").expect("written");
