@@ -34,7 +34,8 @@ const GATE: &str = "checks = [\"contract\", \"consumers\", \"lifecycle\"]\n[life
 /// Nobody: what agents and services run as when the laboratory is run by root.
 const NOBODY: u32 = 65_534;
 
-/// Where a machine's sensor leaves its findings, below the machine's folder; its own folder is the one above.
+/// The folder of a machine's sensor, below the machine's folder, and where it leaves its findings.
+pub const SENSOR: &str = "sensor";
 pub const FINDINGS: &str = "sensor/spool";
 
 /// Longest path of a Unix socket, bytes: `sun_path` is one longer (unix(7)).
@@ -106,6 +107,15 @@ impl Machine {
     }
 }
 
+/// A machine's sensor that runs; it ends with this.
+pub struct Sensor(Child);
+
+impl Drop for Sensor {
+    fn drop(&mut self) {
+        end(&mut self.0, Duration::from_secs(5));
+    }
+}
+
 /// Times and places of a laboratory.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -117,7 +127,8 @@ pub struct Options {
     pub idle_cadence: u64,
     /// Agents know each start of their machine as a boot of its own; else the boot is that of the kernel that all share.
     pub own_boots: bool,
-    /// Agents deliver what a sensor leaves in [`FINDINGS`] of its machine's folder. Who starts one, has to start it.
+    /// Agents of machines that are enrolled from here on deliver what a sensor leaves in [`FINDINGS`] of its machine's
+    /// folder. Who wants one, has to start it ([`Lab::start_sensor`]).
     pub sensors: bool,
 }
 
@@ -136,7 +147,7 @@ pub struct Lab {
     /// Where the console is.
     pub console: String,
     programs: Programs,
-    options: Options,
+    pub options: Options,
     address: SocketAddr,
     server: Option<Child>,
 }
@@ -336,11 +347,14 @@ impl Lab {
             .arg(self.layout.pinned_keyring_file())
             .arg("--installation")
             .arg(agent_dir.join("installation.json")))?;
-        let sensor = self.options.sensors.then(|| folder.join(FINDINGS));
-        sensor.as_ref().map_or(Ok(()), std::fs::create_dir_all)?;
+        if self.options.sensors {
+            std::fs::create_dir_all(folder.join(FINDINGS))?;
+        }
         if rustix::process::getuid().is_root() {
             hand_over(&agent_dir)?;
-            sensor.as_deref().and_then(Path::parent).map_or(Ok(()), hand_over)?;
+            if folder.join(FINDINGS).is_dir() {
+                hand_over(&folder.join(SENSOR))?;
+            }
         }
         Ok(folder)
     }
@@ -397,7 +411,7 @@ impl Lab {
             .arg(guard_dir.join("spool"))
             .arg("--inventory-root")
             .arg(host(&folder));
-        if self.options.sensors {
+        if folder.join(FINDINGS).is_dir() {
             command.arg("--sensor").arg(folder.join(FINDINGS));
         }
         if self.options.own_boots {
@@ -412,6 +426,36 @@ impl Lab {
             .with_context(|| format!("switch {} on", self.machines[at].name))?;
         self.machines[at].power = Some(child);
         Ok(())
+    }
+
+    /// Starts a machine's sensor (`program`, with its evaluator beside it). It looks at processes now and then, and follows the
+    /// log that is answered, which is empty.
+    pub fn start_sensor(&self, at: usize, program: &Path) -> Result<(Sensor, PathBuf)> {
+        let machine = &self.machines[at].folder;
+        // Where every user of the machine may run it.
+        let programs = machine.join("programs");
+        std::fs::create_dir_all(&programs)?;
+        for name in ["staffel-sensor", "evaluator.cwasm"] {
+            let from = program.with_file_name(name);
+            std::fs::copy(&from, programs.join(name)).with_context(|| format!("copy {}", from.display()))?;
+        }
+        let log = machine.join("auth.log");
+        write(&log, b"")?;
+        let said = std::fs::File::create(machine.join("sensor.log"))?;
+        let sensor = Command::new(programs.join("staffel-sensor"))
+            .args(["run", "--processes", "poll", "--state"])
+            .arg(machine.join(SENSOR))
+            .arg("--auth-log")
+            .arg(&log)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(said)
+            .spawn()
+            .context("start a sensor")?;
+        let sensor = Sensor(sensor);
+        let alive = machine.join(FINDINGS).join("alive.json");
+        self.wait_for("the sensor's sign of life", Duration::from_secs(60), |_| Ok(alive.exists()))?;
+        Ok((sensor, log))
     }
 
     /// A power cut: every process of the machine is dead at once, and it stays dark.

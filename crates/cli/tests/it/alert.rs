@@ -11,16 +11,10 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use serde_json::{Value, json};
-use staffel_cli::lab::{FINDINGS, Options};
+use staffel_cli::lab::Options;
 use staffel_server::{ca::Ca, tls};
 use staffel_trust::wire::{Attributes, Detections, DetectionsNoted, Enrol, Enrolled, Finding, Found, Severity};
-use std::{
-    fs,
-    io::Write as _,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Instant,
-};
+use std::{fs, io::Write as _, time::Instant};
 
 /// A device that has enrolled.
 struct Device {
@@ -150,47 +144,12 @@ fn alerts_are_listed_shown_seen_to_and_written_as_ocsf() {
     assert!(completions.contains("staffel__alert__ack") || completions.contains("staffel__subcmd__alert"), "alert");
 }
 
-/// A sensor that runs; it ends with this.
-struct Sensor(Child);
-
-impl Drop for Sensor {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Starts the machine's sensor; it looks at processes now and then, and follows this log.
-fn start_sensor(program: &Path, machine: &Path, log: &Path) -> Sensor {
-    let said = fs::File::create(machine.join("sensor.log")).expect("a file");
-    // Where nobody in particular may run it.
-    let programs = machine.join("programs");
-    fs::create_dir(&programs).expect("a folder");
-    for name in ["staffel-sensor", "evaluator.cwasm"] {
-        fs::copy(program.with_file_name(name), programs.join(name)).expect("copied");
-    }
-    let sensor = Command::new(programs.join("staffel-sensor"))
-        .args(["run", "--processes", "poll", "--state"])
-        .arg(machine.join(FINDINGS).parent().expect("a folder"))
-        .arg("--auth-log")
-        .arg(log)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(said)
-        .spawn();
-    Sensor(sensor.expect("it starts"))
-}
-
 #[test]
 fn what_a_sensor_saw_on_a_machine_is_read_at_the_terminal() {
     const NAME: &str = "a sensor's findings at the terminal";
     let Some(program) = sensor() else { return skip(NAME, "evaluator.cwasm is missing") };
     let fleet = Fleet::new(1, Options { sensors: true, ..Options::default() });
-    let machine = fleet.lab.machines[0].folder.clone();
-    let log = machine.join("auth.log");
-    fs::write(&log, "").expect("a file");
-    let _sensor = start_sensor(&program, &machine, &log);
-    fleet.wait("the sensor's sign of life", |_| Ok(machine.join(FINDINGS).join("alive.json").exists()));
+    let (_sensor, log) = fleet.lab.start_sensor(0, &program).expect("it starts");
 
     let mut lines = fs::File::options().append(true).open(&log).expect("the log");
     writeln!(

@@ -15,7 +15,11 @@ use staffel_pack::{
     format::{Ask, FORMAT, Glob, Level, Piece, Rule, Scalar, Step, Test, Vector, Wild},
 };
 use staffel_server::api::RolloutView;
-use std::path::PathBuf;
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 const MACHINES: usize = 4;
 /// K: at most this many exposed at a time.
@@ -45,10 +49,13 @@ pub fn run(lab: &mut Lab, screen: &mut Screen) -> Result<Content> {
     for n in 1..=MACHINES {
         let name = format!("ward-{n}");
         let (os_build, hardware_model) = ("debian-12.11", "terminal-x1");
+        // The first one has a sensor that sees for itself, beside the one of that day that is fed.
+        lab.options.sensors = n == 1;
         lab.machine(Spec { tenant: "clinic", site: "ward", name: &name, os_build, hardware_model })?;
     }
     lab.wait_for("all machines to check in", PATIENCE, |lab| Ok(lab.client()?.status()?.alive as usize == MACHINES))?;
     install(lab)?;
+    let (_sensor, log) = lab.start_sensor(0, &sibling("staffel-sensor")?)?;
     let sensor = lab.folder.join("sensor-1");
     let program = RUN.replace("PROGRAMS", &programs(lab));
     release_folder(&sensor, SENSOR, &[("bin/run", program.as_bytes())])?;
@@ -73,13 +80,36 @@ pub fn run(lab: &mut Lab, screen: &mut Screen) -> Result<Content> {
     release(lab, screen, 3, &pack("by-position", 3, None))?;
     let contained = self::waived(lab, screen, 3, "out of bounds memory access")?;
     let gap_ms = longest_gap_ms(lab);
+
+    screen.say("");
+    screen.say("What all of this is for: somebody tries to log in to ward-1 as root.");
+    let alert = log_in(lab, screen, &log)?;
     Ok(Content {
         machines: MACHINES,
         refused: refused.lines().next().unwrap_or_default().trim_start_matches("staffel: ").into(),
         waived,
         contained,
         longest_gap_ms: gap_ms.context("no sensor says how long it had no evaluator")?,
+        alert,
     })
+}
+
+/// Writes a failed log-in into the log that the sensor of the first machine follows, until it is an alert at the terminal.
+fn log_in(lab: &Lab, screen: &mut Screen, log: &Path) -> Result<super::summary::Alert> {
+    let line = "2026-11-22T08:15:00+00:00 ward-1 sshd[411]: Failed password for root from 192.0.2.44 port 5001 ssh2\n";
+    screen.say(&format!("  /var/log/auth.log: {}", line.trim_end()));
+    let begun = Instant::now();
+    std::fs::OpenOptions::new().append(true).open(log)?.write_all(line.as_bytes())?;
+    let list = ["alert", "ls", "--device", "ward-1", "--text", "log-in"];
+    let mut found = None;
+    lab.wait_for("the failed log-in to be an alert", PATIENCE, |lab| {
+        found = lab.staffel_ok(&list)?.lines().find(|line| line.contains("as root refused")).map(String::from);
+        Ok(found.is_some())
+    })?;
+    let seconds = begun.elapsed().as_secs_f64();
+    screen.run(lab, &list, &list.join(" "))?;
+    let line = found.context("the alert is gone")?;
+    Ok(super::summary::Alert { line: line.split_whitespace().collect::<Vec<_>>().join(" "), seconds })
 }
 
 /// Sensor and evaluator where every user of the machine may run them.

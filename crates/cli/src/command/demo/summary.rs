@@ -154,6 +154,16 @@ pub struct Content {
     pub contained: Waived,
     /// Milliseconds without an active evaluator, the longest of all sensors.
     pub longest_gap_ms: f64,
+    pub alert: Alert,
+}
+
+/// What a sensor saw.
+#[derive(Serialize)]
+pub struct Alert {
+    /// As `staffel alert ls` prints it.
+    pub line: String,
+    /// From the event to the terminal.
+    pub seconds: f64,
 }
 
 /// A rollout without the gate.
@@ -190,6 +200,7 @@ impl Content {
             "              every sensor runs the pack before; the longest time without any evaluator was {:.1} ms",
             self.longest_gap_ms
         );
+        println!("  an alert    {:.1} s after a failed log-in: {}", self.alert.seconds, self.alert.line);
         println!("  took        {seconds} s in all");
     }
 }
