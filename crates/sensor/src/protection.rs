@@ -229,8 +229,13 @@ impl Protection {
             return;
         }
         match fs::read(content) {
-            // Both outcomes are news.
-            Ok(bytes) => drop(self.offer(&bytes)),
+            Ok(bytes) => match self.offer(&bytes) {
+                // Not said by the examinations.
+                Err(no) if matches!(no.stage, Stage::Quarantine | Stage::Form | Stage::Store) => {
+                    self.tell(About::Course, format!("{}: {no}", content.display()));
+                }
+                _ => {}
+            },
             Err(error) => self.tell(About::Course, format!("{} can't be read: {error}", content.display())),
         }
     }

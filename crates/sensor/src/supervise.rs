@@ -75,7 +75,7 @@ fn file(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Unable {
 pub fn run(options: &Options) -> Result<(), Unable> {
     platform::block_termination().map_err(Unable::Signals)?;
     let state = &options.state;
-    let folder = Folder::open(state).map_err(file("opening", state))?;
+    fs::create_dir_all(state).map_err(file("making", state))?;
     let named = std::env::current_exe().map_err(file("finding this program from", state))?;
     // What is started later is what was started first, whatever lies at its path by then.
     let program = fs::File::open(&named).map_err(file("opening", &named))?;
@@ -96,6 +96,8 @@ pub fn run(options: &Options) -> Result<(), Unable> {
     if unseen > 0 {
         lacking.push(format!("this user can't see {}: nobody would notice a change", named.display()));
     }
+    // As whoever it is from here on: what root puts there, nobody else could change.
+    let folder = Folder::open(state).map_err(file("opening", state))?;
     let root = state.join("spool");
     let spool = Spool::open(&root).map_err(file("opening", &root))?;
     let queue = Arc::new(Queue::default());

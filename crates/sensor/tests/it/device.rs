@@ -1,6 +1,6 @@
 //! A whole sensor on this machine: real processes, folders and logs in, findings in its spool; and what is done to it.
 
-use crate::support::{shipped, show};
+use crate::support::{finds, shipped, show};
 use rustix::process::{Pid, Signal, kill_process};
 use staffel_sensor::{
     collect::Source,
@@ -49,6 +49,8 @@ fn start(folder: &Path, processes: &str) -> Child {
         .arg(folder.join(".ssh"))
         .arg("--auth-log")
         .arg(folder.join("auth.log"))
+        .arg("--content")
+        .arg(folder.join("content.json"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
@@ -84,6 +86,12 @@ impl Sensor {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Asks it to end, and waits for that.
+    fn end(&mut self) {
+        signal(self.child.id(), Signal::TERM);
+        self.child.wait().expect("it ends");
     }
 
     fn spool(&self) -> PathBuf {
@@ -318,8 +326,7 @@ fn what_is_blind_as_before_is_not_said_again_after_a_restart() {
         found.collect()
     };
     let restart = |sensor: &mut Sensor| {
-        signal(sensor.child.id(), Signal::TERM);
-        sensor.child.wait().expect("it ends");
+        sensor.end();
         sensor.child = start(sensor.folder.path(), "poll");
         let pid = sensor.child.id();
         let runs =
@@ -342,6 +349,25 @@ fn what_is_blind_as_before_is_not_said_again_after_a_restart() {
     restart(&mut sensor);
     let now = said(&sensor);
     assert!(now.len() == first.len() + 1 && now.last().is_some_and(|detail| detail.contains("auth.log")), "{now:?}");
+}
+
+#[test]
+fn content_is_kept_in_a_folder_that_was_somebody_elses_already() {
+    let Some(mut sensor) = Sensor::new("content_is_kept_in_a_folder", "poll") else { return };
+    // As the system makes it: the sensor's user has a folder, and nothing is in it.
+    sensor.end();
+    fs::remove_dir_all(sensor.folder.path().join("state/packs")).expect("removed");
+    sensor.child = start(sensor.folder.path(), "poll");
+    let offer = |bytes: &[u8]| {
+        let new = sensor.folder.path().join("new");
+        fs::write(&new, bytes).expect("written");
+        fs::rename(new, sensor.folder.path().join("content.json")).expect("renamed");
+    };
+    offer(b"no pack");
+    let said = || fs::read_to_string(sensor.folder.path().join("said")).unwrap_or_default();
+    sensor.wait("the refusal", |_| said().contains("content.json: not taken, Form").then_some(()));
+    offer(&finds(7, "/opt/x").write());
+    sensor.wait("the pack", |sensor| sensor.health()?.pack.filter(|pack| pack == "linux 7"));
 }
 
 #[test]
