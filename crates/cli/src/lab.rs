@@ -428,9 +428,9 @@ impl Lab {
         Ok(())
     }
 
-    /// Starts a machine's sensor (`program`, with its evaluator beside it). It looks at processes now and then, and follows the
-    /// log that is answered, which is empty.
-    pub fn start_sensor(&self, at: usize, program: &Path) -> Result<(Sensor, PathBuf)> {
+    /// Starts a machine's sensor (`program`, with its evaluator beside it). It runs this pack, once there is one, or the
+    /// built-in one, looks at processes now and then, and follows the log that is answered, which is empty.
+    pub fn start_sensor(&self, at: usize, program: &Path, content: Option<&Path>) -> Result<(Sensor, PathBuf)> {
         let machine = &self.machines[at].folder;
         // Where every user of the machine may run it.
         let programs = machine.join("programs");
@@ -447,6 +447,7 @@ impl Lab {
             .arg(machine.join(SENSOR))
             .arg("--auth-log")
             .arg(&log)
+            .args(content.map(|content| [Path::new("--content"), content]).into_iter().flatten())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(said)

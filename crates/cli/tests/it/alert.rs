@@ -149,7 +149,7 @@ fn what_a_sensor_saw_on_a_machine_is_read_at_the_terminal() {
     const NAME: &str = "a sensor's findings at the terminal";
     let Some(program) = sensor() else { return skip(NAME, "evaluator.cwasm is missing") };
     let fleet = Fleet::new(1, Options { sensors: true, ..Options::default() });
-    let (_sensor, log) = fleet.lab.start_sensor(0, &program).expect("it starts");
+    let (_sensor, log) = fleet.lab.start_sensor(0, &program, None).expect("it starts");
 
     let mut lines = fs::File::options().append(true).open(&log).expect("the log");
     writeln!(

@@ -41,7 +41,7 @@ fn the_gate_refuses_it_and_where_two_waive_the_gate_the_sandbox_contains_it() {
     assert!(outcome["longest_gap_ms"].is_number(), "{outcome}");
     let alert = &outcome["alert"];
     let words = alert["line"].as_str().unwrap_or_default();
-    assert!(words.contains("clinic/ward/ward-1 Remote log-in as root refused 1 "), "{outcome}");
+    assert!(words.contains("clinic/ward/ward-1 Failed log-in as root 1 "), "{outcome}");
     show("a failed log-in is an alert at the terminal, s", &alert["seconds"]);
     show("19 July, longest time without an active evaluator, ms", &outcome["longest_gap_ms"]);
 }

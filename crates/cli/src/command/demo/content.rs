@@ -22,6 +22,8 @@ use std::{
 };
 
 const MACHINES: usize = 4;
+/// What its pack calls a failed log-in.
+const LOG_IN: &str = "Failed log-in as root";
 /// K: at most this many exposed at a time.
 const BUDGET: &str = "2";
 
@@ -49,13 +51,14 @@ pub fn run(lab: &mut Lab, screen: &mut Screen) -> Result<Content> {
     for n in 1..=MACHINES {
         let name = format!("ward-{n}");
         let (os_build, hardware_model) = ("debian-12.11", "terminal-x1");
-        // The first one has a sensor that sees for itself, beside the one of that day that is fed.
+        // The first one has a sensor that sees for itself, beside the one of that day, which is fed.
         lab.options.sensors = n == 1;
         lab.machine(Spec { tenant: "clinic", site: "ward", name: &name, os_build, hardware_model })?;
     }
     lab.wait_for("all machines to check in", PATIENCE, |lab| Ok(lab.client()?.status()?.alive as usize == MACHINES))?;
     install(lab)?;
-    let (_sensor, log) = lab.start_sensor(0, &sibling("staffel-sensor")?)?;
+    let content = lab.machines[0].folder.join("guard/current/pack/rules.pack.json");
+    let (_sensor, log) = lab.start_sensor(0, &sibling("staffel-sensor")?, Some(&content))?;
     let sensor = lab.folder.join("sensor-1");
     let program = RUN.replace("PROGRAMS", &programs(lab));
     release_folder(&sensor, SENSOR, &[("bin/run", program.as_bytes())])?;
@@ -82,7 +85,9 @@ pub fn run(lab: &mut Lab, screen: &mut Screen) -> Result<Content> {
     let gap_ms = longest_gap_ms(lab);
 
     screen.say("");
-    screen.say("What all of this is for: somebody tries to log in to ward-1 as root.");
+    screen.say(
+        "What all of this is for: somebody tries to log in to ward-1 as root, and the first pack still runs there.",
+    );
     let alert = log_in(lab, screen, &log)?;
     Ok(Content {
         machines: MACHINES,
@@ -100,14 +105,14 @@ fn log_in(lab: &Lab, screen: &mut Screen, log: &Path) -> Result<super::summary::
     screen.say(&format!("  /var/log/auth.log: {}", line.trim_end()));
     let begun = Instant::now();
     std::fs::OpenOptions::new().append(true).open(log)?.write_all(line.as_bytes())?;
-    let list = ["alert", "ls", "--device", "ward-1", "--text", "log-in"];
+    let list = ["alert", "ls", "--device", "ward-1", "--text", LOG_IN];
     let mut found = None;
     lab.wait_for("the failed log-in to be an alert", PATIENCE, |lab| {
-        found = lab.staffel_ok(&list)?.lines().find(|line| line.contains("as root refused")).map(String::from);
+        found = lab.staffel_ok(&list)?.lines().find(|line| line.contains(LOG_IN)).map(String::from);
         Ok(found.is_some())
     })?;
     let seconds = begun.elapsed().as_secs_f64();
-    screen.run(lab, &list, &list.join(" "))?;
+    screen.run(lab, &list, &format!("alert ls --device ward-1 --text {LOG_IN:?}"))?;
     let line = found.context("the alert is gone")?;
     Ok(super::summary::Alert { line: line.split_whitespace().collect::<Vec<_>>().join(" "), seconds })
 }
@@ -203,39 +208,51 @@ fn longest_gap_ms(lab: &Lab) -> Option<f64> {
     gaps.map(|gap| gap / 1_000.0).max_by(f64::total_cmp)
 }
 
-/// A pack that alerts on one program. `hidden`: a field that a wild card asks for and no example needs.
+/// A pack that alerts on one program and on failed log-ins. `hidden`: a field that a wild card asks for and no example needs.
 fn pack(name: &str, version: u64, hidden: Option<&str>) -> Pack {
     let mut authors = Catalogue::linux();
     authors.classes[0].fields.extend(hidden.map(|name| Field { name: name.into(), kind: Kind::Text }));
     let like =
         |field: &str, piece| Test { field: Some(field.into()), every: false, ask: Ask::Like(vec![Glob(vec![piece])]) };
-    let mut tests = vec![like("Image", Piece::Text("/opt/evil".into()))];
+    let text = |text: &str| Piece::Text(text.into());
+    let mut tests = vec![like("Image", text("/opt/evil"))];
     tests.extend(hidden.map(|field| like(field, Piece::Wild(Wild::Many(())))));
     // "Or": the hidden field never decides.
     let mut condition = vec![Step::Test(0)];
     if hidden.is_some() {
         condition.extend([Step::IfYes(3), Step::Test(1)]);
     }
-    let fields = tests.iter().filter_map(|test| test.field.clone()).collect();
-    let vector = |matches, image: &str| Vector {
-        rule: "r".into(),
-        matches,
-        fields: [("Image".to_string(), Scalar::Text(image.into()))].into(),
+    let rule = |id: &str, title: &str, class: &str, tests, condition| Rule {
+        id: id.into(),
+        title: title.into(),
+        level: Level::High,
+        tags: Vec::new(),
+        class: class.into(),
+        tests,
+        condition,
     };
-    Pack {
-        format: FORMAT,
-        name: name.into(),
-        version,
-        needs: vec![Pack::need_of(&authors.classes[0], &fields)],
-        rules: vec![Rule {
-            id: "r".into(),
-            title: "A program that nobody wants".into(),
-            level: Level::High,
-            tags: Vec::new(),
-            class: "process_creation".into(),
-            tests,
-            condition,
-        }],
-        vectors: vec![vector(true, "/opt/evil"), vector(false, "/bin/good")],
-    }
+    let failed = vec![like("User", text("root")), like("Outcome", text("failure"))];
+    let both = vec![Step::Test(0), Step::IfNo(3), Step::Test(1)];
+    let rules = vec![
+        rule("r", "A program that nobody wants", "process_creation", tests, condition),
+        rule("l", LOG_IN, "authentication", failed, both),
+    ];
+    let need = |rule: &Rule| {
+        let fields = rule.tests.iter().filter_map(|test| test.field.clone()).collect();
+        let class = authors.classes.iter().find(|class| class.name == rule.class);
+        class.map(|class| Pack::need_of(class, &fields))
+    };
+    let needs = rules.iter().filter_map(need).collect();
+    let vector = |rule: &str, matches, fields: &[(&str, &str)]| Vector {
+        rule: rule.into(),
+        matches,
+        fields: fields.iter().map(|(name, text)| (name.to_string(), Scalar::Text(text.to_string()))).collect(),
+    };
+    let vectors = vec![
+        vector("r", true, &[("Image", "/opt/evil")]),
+        vector("r", false, &[("Image", "/bin/good")]),
+        vector("l", true, &[("User", "root"), ("Outcome", "failure")]),
+        vector("l", false, &[("User", "root"), ("Outcome", "success")]),
+    ];
+    Pack { format: FORMAT, name: name.into(), version, needs, rules, vectors }
 }
