@@ -12,8 +12,10 @@ use std::path::PathBuf;
 
 /// Between two looks at the sensor's folder, milliseconds.
 const LOOK_EVERY_MS: u64 = 2_000;
-/// Between two deliveries; the server takes about as many.
+/// Between two deliveries, in the long run; the server takes as many.
 const DELIVER_EVERY_MS: u64 = 15_000;
+/// So many need not wait for one another after a quiet time. The server takes some more.
+const AT_ONCE: u64 = 20;
 /// After a delivery that failed.
 const AGAIN_MS: u64 = 30_000;
 /// Without a new sign of life for so long a sensor is silent, milliseconds in which the machine was awake.
@@ -43,6 +45,8 @@ pub(super) struct Sensor {
     own: Own,
     look_at_ms: u64,
     deliver_at_ms: u64,
+    /// When [`AT_ONCE`] deliveries may be made again.
+    rested_at_ms: u64,
     busy: bool,
     /// The last sign of life.
     alive: Option<Alive>,
@@ -90,6 +94,12 @@ impl Sensor {
         Some(detail)
     }
 
+    /// Something was delivered: when the next may be.
+    fn delivered(&mut self, now: u64) {
+        self.rested_at_ms = self.rested_at_ms.max(now).saturating_add(DELIVER_EVERY_MS);
+        self.deliver_at_ms = self.rested_at_ms.saturating_sub((AT_ONCE - 1) * DELIVER_EVERY_MS);
+    }
+
     /// For people.
     pub fn describe(&self) -> String {
         let Some(folder) = &self.folder else { return "none on this machine".into() };
@@ -131,13 +141,14 @@ impl Agent {
         if let Some(through) = sensed.own_noted {
             self.sensor.own.noted(through);
         }
+        if sensed.delivered {
+            self.sensor.delivered(now);
+        }
         if let Some(error) = &sensed.refused {
             tracing::warn!("{}", chain(error));
             self.sensor.deliver_at_ms = now.saturating_add(AGAIN_MS);
         } else if sensed.more {
             self.sensor.look_at_ms = now;
-        } else if sensed.delivered {
-            self.sensor.deliver_at_ms = now.saturating_add(DELIVER_EVERY_MS);
         }
         if sensed.refused.is_some() || sensed.delivered || sensed.problem.is_some() {
             self.problem("sensor", sensed.refused.as_ref().map(|error| chain(error)).or(sensed.problem));
@@ -185,6 +196,23 @@ mod tests {
         sensor.slept(3_600_000);
         assert_eq!(sensor.hear(alive(7), 3_600_000 + SILENT_AFTER_MS - 1, 2), None);
         assert!(sensor.hear(alive(7), 3_600_000 + SILENT_AFTER_MS, 3).is_some());
+    }
+
+    #[test]
+    fn a_finding_waits_for_the_one_before_only_where_there_are_many() {
+        let mut sensor = Sensor::default();
+        for now in (0..AT_ONCE).map(|n| 1_000 + n) {
+            assert!(sensor.deliver_at_ms <= now, "{now}");
+            sensor.delivered(now);
+        }
+        // From here on one in fifteen seconds.
+        for n in 1..4 {
+            assert_eq!(sensor.deliver_at_ms, 1_000 + n * DELIVER_EVERY_MS);
+            sensor.delivered(sensor.deliver_at_ms);
+        }
+        // A quiet time: all of it is there again.
+        sensor.delivered(3_600_000);
+        assert_eq!(sensor.deliver_at_ms, 3_600_000 - (AT_ONCE - 2) * DELIVER_EVERY_MS);
     }
 
     #[test]
