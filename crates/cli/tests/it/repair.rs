@@ -9,6 +9,12 @@ use std::path::PathBuf;
 
 const AT_ONCE: [(u64, u32); 1] = [(0, 100)];
 
+/// Runs into a file `crash` beside its state, which says how often, and removes it after the last time: a test that is held up
+/// must not find that the patience of the guard is over meanwhile.
+const CRASH: &str = "if [ -e \"$1/crash\" ]; then left=$(cat \"$1/crash\"); \
+    if [ \"$left\" -gt 1 ]; then echo $((left - 1)) > \"$1/crash.next\"; mv -f \"$1/crash.next\" \"$1/crash\"; \
+    else rm -f \"$1/crash\"; fi; exit 7; fi; ";
+
 /// Beats for as long as nobody puts a file `crash` beside its state.
 fn write_release(fleet: &Fleet, version: u64) -> PathBuf {
     let source = fleet.lab.folder.join(format!("counter-{version}"));
@@ -16,7 +22,7 @@ fn write_release(fleet: &Fleet, version: u64) -> PathBuf {
         "name = \"counter\"\nversion = \"{version}\"\nsequence = {version}\n[service]\n\
          exec = [\"./bin/counter\", \"{{state}}\"]\n[[probes]]\nprobe = \"process\"\n"
     );
-    let crash = if version == 2 { "[ ! -e \"$1/crash\" ] || exit 7; " } else { "" };
+    let crash = if version == 2 { CRASH } else { "" };
     let counter = format!("#!/bin/sh\nwhile :; do {crash}echo {version} >> \"$1/beats\"; sleep 0.1; done\n");
     release_folder(&source, &description, &[("bin/counter", counter.as_bytes())]).expect("a release folder");
     source
@@ -30,6 +36,12 @@ struct Patient<'a> {
 impl Patient<'_> {
     fn state(&self, name: &str) -> PathBuf {
         self.folder.join("guard/state/counter").join(name)
+    }
+
+    /// The service crashes so many times.
+    fn crashes(&self, times: u32) {
+        std::fs::write(self.state("crash.new"), times.to_string()).expect("written");
+        std::fs::rename(self.state("crash.new"), self.state("crash")).expect("renamed");
     }
 
     fn beats(&self) -> usize {
@@ -88,17 +100,16 @@ fn a_device_that_left_its_version_is_brought_back_and_foreign_things_take_two_pe
     patient.beats_on();
 
     // What it needs is away for a moment, and somebody pulls the plug meanwhile: nothing is taken back.
-    std::fs::write(patient.state("crash"), "").expect("written");
+    patient.crashes(4);
     let log = || std::fs::read_to_string(folder.join("guard.log")).unwrap_or_default();
     fleet.wait("two crashes", |_| Ok(log().contains("crash 2 of 6")));
     std::fs::write(folder.join("sysrq-trigger"), "c").expect("written");
     fleet.wait("a crash after the power came back", |_| Ok(log().contains("crash 3 of 6")));
-    std::fs::remove_file(patient.state("crash")).expect("it was there");
     patient.beats_on();
     fleet.all_run("counter", "2");
 
     // It stays away: the device goes back by itself, says why, and keeps what it left.
-    std::fs::write(patient.state("crash"), "").expect("written");
+    patient.crashes(1_000);
     fleet.wait("version 1", |_| Ok(patient.runs() == "1"));
     let said = fleet.wait_for_words(0, &["left and kept: generation", "counter crashed 6 times"]);
     show("left", &said);
