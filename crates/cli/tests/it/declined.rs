@@ -36,7 +36,9 @@ fn a_permit_that_a_device_may_not_use_comes_back_and_halts_nobody() {
     let id = fleet.ship(&fleet.rules(1), &AT_ONCE);
     fleet.wait("the permit to come back and the others to be through", |lab| {
         let view = lab.client()?.rollout(id)?;
-        assert!(!matches!(view.state.as_str(), "halted" | "held"), "a false alarm: {view:?}");
+        // A busy machine may be silent for a while; that one says no and is heard.
+        let is_about_it = view.state == "held" && view.why.contains("pc-2");
+        assert!(view.state != "halted" && !is_about_it, "a false alarm: {view:?}");
         Ok(view.withdrawn > 0 && view.confirmed == 2)
     });
     let view = fleet.rollout(id);
