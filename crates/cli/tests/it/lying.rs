@@ -40,6 +40,9 @@ pub const STRATUM: &str = "debian-12.11/terminal-x1";
 /// A lie is told for at least this many check-ins after it was refused.
 const CHECK_INS: u32 = 5;
 
+/// An authorisation lives so long that a busy machine has shown it to the guard before it ends, and not much longer.
+const SOON_MS: u64 = 12_000;
+
 /// Unix milliseconds.
 pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set");
@@ -286,8 +289,10 @@ fn replay_a_permit(scene: &Scene, server: &LyingServer, machine: &Machine) -> Ex
     scene.fleet.wait("the device to drop it", |_| {
         Ok(scene.fleet.status(machine.at).is_some_and(|status| status.phase == Phase::Idle))
     });
-    let permit = scene.thief.permit(103, terms.release, machine.id, &before, now_ms());
-    server.tell(machine.id, vec![offer], Some(Box::new(move |_| Some(permit.clone()))));
+    // Signed anew each time, so that it never fails for its age instead.
+    let (thief, id) = (Thief::new(&scene.fleet.lab.layout), machine.id);
+    let permit = move |_: &staffel_trust::wire::Ready| Some(thief.permit(103, terms.release, id, &before, now_ms()));
+    server.tell(machine.id, vec![offer], Some(Box::new(permit)));
     expected!("a replayed permit", machine, 103, Refusal::PermitReplayed)
 }
 
@@ -503,7 +508,7 @@ fn guards_refuse_a_lying_agent(scene: &Scene, machine: &Machine, shipments: &BTr
 
     // An authorisation that will be over soon is seen now; see below.
     let begun = Instant::now();
-    let soon = Terms { not_after_ms: now + 3_000, start_ms: now, ..Terms::open(310, release) };
+    let soon = Terms { not_after_ms: now + SOON_MS, start_ms: now, ..Terms::open(310, release) };
     let overdue = attempt(soon).claiming(now + 1);
     overdue.guard.prepare(&overdue.bundle).expect("nothing is wrong with it yet");
 
@@ -587,7 +592,7 @@ fn guards_refuse_a_lying_agent(scene: &Scene, machine: &Machine, shipments: &BTr
     std::fs::remove_dir(&in_the_way).expect("out of the guard's way");
 
     // Whatever time the thief claims, what has passed on the guard's own clock has passed.
-    std::thread::sleep(std::time::Duration::from_millis(4_000).saturating_sub(begun.elapsed()));
+    std::thread::sleep(std::time::Duration::from_millis(SOON_MS + 1_000).saturating_sub(begun.elapsed()));
     assert_only("an authorisation that is over, and a permit that says it is not", &overdue.refused(), |refusal| {
         matches!(refusal, Refusal::AuthorisationExpired { .. })
     });
