@@ -61,19 +61,28 @@ impl Programs {
         Programs { staffel: program("staffel"), guard: program("guard-ctl"), agent: program("staffel-agent") }
     }
 
-    /// Puts them where every user of the machine may run them. By a link where that is possible: hundreds of megabytes on
-    /// their way to the disk would hold up every write that has to be durable.
+    /// Puts them where every user of the machine may run them.
     fn copy_to(&self, folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let copy = |from: &Path| -> Result<PathBuf> {
-            let to = folder.join(from.file_name().context("a program without a name")?);
-            if std::fs::hard_link(from, &to).is_err() {
-                std::fs::copy(from, &to).with_context(|| format!("copy {}", from.display()))?;
-            }
-            Ok(to)
-        };
+        let copy = |from: &Path| put_program(from, folder);
         Ok(Programs { staffel: copy(&self.staffel)?, guard: copy(&self.guard)?, agent: copy(&self.agent)? })
     }
+}
+
+/// Puts a program into a folder; answers where it is now. By a link where that is possible: hundreds of megabytes on their way
+/// to the disk would hold up every write that has to be durable. Else another process copies it: of a file that this one
+/// writes, a program that another thread starts at the same moment holds a copy of the descriptor, and as long as it does
+/// nobody can run the file (ETXTBSY, execve(2)).
+///
+/// # Errors
+///
+/// It can be neither linked nor copied.
+pub fn put_program(from: &Path, folder: &Path) -> Result<PathBuf> {
+    let to = folder.join(from.file_name().context("a program without a name")?);
+    if std::fs::hard_link(from, &to).is_err() {
+        run(Command::new("cp").arg(from).arg(&to))?;
+    }
+    Ok(to)
 }
 
 /// A machine to set up.
@@ -435,14 +444,14 @@ impl Lab {
         // Where every user of the machine may run it.
         let programs = machine.join("programs");
         std::fs::create_dir_all(&programs)?;
-        for name in ["staffel-sensor", "evaluator.cwasm"] {
-            let from = program.with_file_name(name);
-            std::fs::copy(&from, programs.join(name)).with_context(|| format!("copy {}", from.display()))?;
-        }
+        let own = put_program(program, &programs)?;
+        let evaluator = program.with_file_name("evaluator.cwasm");
+        std::fs::copy(&evaluator, programs.join("evaluator.cwasm"))
+            .with_context(|| format!("copy {}", evaluator.display()))?;
         let log = machine.join("auth.log");
         write(&log, b"")?;
         let said = std::fs::File::create(machine.join("sensor.log"))?;
-        let sensor = Command::new(programs.join("staffel-sensor"))
+        let sensor = Command::new(own)
             .args(["run", "--processes", "poll", "--state"])
             .arg(machine.join(SENSOR))
             .arg("--auth-log")

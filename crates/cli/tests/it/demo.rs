@@ -2,6 +2,7 @@
 
 use crate::fleet::{has_tool, programs, show, turn};
 use serde_json::Value;
+use staffel_cli::lab::put_program;
 use std::{
     os::unix::fs::{PermissionsExt as _, chown},
     path::Path,
@@ -101,9 +102,8 @@ fn as_an_ordinary_user() {
     let own = |path: &Path| chown(path, Some(NOBODY), Some(NOBODY)).expect("root may give it away");
     for program in [&programs.staffel, &programs.guard, &programs.agent] {
         // Where the programs lie may be closed to others.
-        let copy = folder.path().join(program.file_name().expect("a name"));
-        std::fs::copy(program, &copy).expect("copied");
-        std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).expect("executable");
+        let there = put_program(program, folder.path()).expect("it is put there");
+        std::fs::set_permissions(&there, std::fs::Permissions::from_mode(0o755)).expect("executable");
     }
     own(folder.path());
     let mut command = Command::new("setpriv");

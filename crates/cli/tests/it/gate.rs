@@ -7,10 +7,13 @@ mod good;
 mod make;
 
 use crate::fleet::{sensor, show, skip};
-use staffel_cli::gate::{
-    check::Checks,
-    content::{Candidate, Content},
-    settings::{Named, Settings},
+use staffel_cli::{
+    gate::{
+        check::Checks,
+        content::{Candidate, Content},
+        settings::{Named, Settings},
+    },
+    lab::put_program,
 };
 use staffel_pack::Pack;
 use std::{
@@ -52,11 +55,10 @@ struct Sensors {
 impl Sensors {
     fn new(shipped: PathBuf, folder: &Path) -> Option<Self> {
         let hostile = shipped.with_file_name("hostile.cwasm");
-        let vulnerable = folder.join("staffel-sensor");
         if !hostile.is_file() {
             return None;
         }
-        std::fs::copy(&shipped, &vulnerable).expect("a copy");
+        let vulnerable = put_program(&shipped, folder).expect("it is put there");
         std::fs::copy(hostile, folder.join("evaluator.cwasm")).expect("a copy");
         Some(Sensors { shipped, vulnerable })
     }

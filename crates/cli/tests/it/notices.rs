@@ -3,7 +3,7 @@
 
 use crate::fleet::{Fleet, has_tool, press, show};
 use serde_json::{Value, json};
-use staffel_cli::lab::{Options, Spec};
+use staffel_cli::lab::{Options, Spec, put_program};
 use staffel_core::policy::CustomerPolicy;
 use std::{
     path::{Path, PathBuf},
@@ -107,7 +107,7 @@ fn a_notice_goes_out_on_paper_and_the_report_says_who_was_told() {
     assert!(error.contains("staffel-press is missing") && error.contains("./dev build"), "{error}");
     let (code_, error) = fleet.refusal(&["report", "incident", "1", "--format", "pdf"]);
     assert_eq!(code_, Some(2), "{error}");
-    std::fs::copy(press(), fleet.lab.folder.join("bin/staffel-press")).expect("copied");
+    put_program(&press(), &fleet.lab.folder.join("bin")).expect("it is put there");
 
     let values = first_information(&fleet);
     let sites = ["--site", "clinic/mailed", "--site", "clinic/faxed", "--site", "clinic/posted"];
@@ -235,7 +235,7 @@ fn no_customer_reads_of_another_on_paper() {
         Spec { tenant: "bakery", site: "backstube", name: "ofen-9", os_build: "debian-12.11", hardware_model: "oven" };
     fleet.lab.machine(oven).expect("a machine");
     fleet.wait("both machines", |lab| Ok(lab.client()?.status()?.alive == 2));
-    std::fs::copy(press(), fleet.lab.folder.join("bin/staffel-press")).expect("copied");
+    put_program(&press(), &fleet.lab.folder.join("bin")).expect("it is put there");
     for (kind, text) in [
         ("customers", "customer,name,language\nclinic,Löwen-Apotheke,de\nbakery,Bäckerei Morgenrot,de\n"),
         (
