@@ -21,10 +21,12 @@ use staffel_server::api::{Role, TokenRequest};
 use staffel_statement::predicate::{Headed, Header, TenantPolicy, sign};
 use staffel_trust::keyfile::KeyPair;
 use std::{
+    collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -554,18 +556,22 @@ fn end(child: &mut Child, patience: Duration) {
     let _ = child.wait();
 }
 
-/// A port of the loopback interface that nobody has at the moment. Not one of those that Linux gives to outgoing
-/// connections (32768 and above, ip(7)): among thousands of these, one would take the port while its owner restarts.
+/// A port of the loopback interface that nobody has at the moment, and that this program was not given before: whoever was
+/// may not listen yet. Not one of those that Linux gives to outgoing connections (32768 and above, ip(7)): among thousands of
+/// these, one would take the port while its owner restarts.
 ///
 /// # Errors
 ///
 /// There are no random bytes, or no such port is free.
 pub fn free_port() -> Result<u16> {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     for _ in 0..1_000 {
         let mut random = [0; 2];
         getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("no random bytes for a port: {error}"))?;
         let port = 10_000 + u16::from_le_bytes(random) % 22_000;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        if !given.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            given.insert(port);
             return Ok(port);
         }
     }
