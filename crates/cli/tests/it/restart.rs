@@ -31,6 +31,10 @@ const MACHINES: usize = 18;
 const KILLS: u32 = 50;
 /// Between two kills, milliseconds.
 const PAUSE_MS: std::ops::Range<u64> = 100..900;
+/// From the permit to the first word, in the demo's profile, milliseconds.
+const DEADLINE_MS: u64 = 5_000;
+/// Three of the demo's cadences.
+const HEARTBEATS_MS: u64 = 3_000;
 /// K of the good rollout. So small that it takes ten waves, each longer than the soak time: every kill meets it open.
 const BUDGET: u32 = 2;
 const AT_ONCE: [(u64, u32); 1] = [(0, 100)];
@@ -135,12 +139,19 @@ struct Story {
     most_exposed: usize,
     exposed_ever: BTreeSet<u32>,
     confirmed: BTreeMap<u32, u32>,
-    silent: Vec<Metric>,
+    /// Silences of treated devices, and those of them for which the server did not look for long enough.
+    silences: u32,
+    imagined: Vec<String>,
     held: Vec<String>,
     halted: Option<String>,
     completed: bool,
     starts_within: u32,
     frontiers: Vec<u64>,
+}
+
+/// Milliseconds since a moment in which the server did not look.
+fn away_since(gaps: &[(u64, u64)], since: u64) -> u64 {
+    gaps.iter().map(|(from, to)| to.saturating_sub((*from).max(since))).sum()
 }
 
 /// Recomputes a rollout from nothing but the log, and checks after each entry what must hold then.
@@ -150,7 +161,9 @@ fn story(log: &[(u64, u64, Record)], id: u64, signed: u64) -> Story {
     let mut exposed: BTreeSet<u32> = BTreeSet::new();
     // What a wave may add: one unit in the first, then what the last one's end said.
     let (mut next, mut carried, mut labels) = (1, 0, BTreeSet::new());
-    for (position, _, record) in log {
+    // Treated devices without a word since their permit, and when the server did not look.
+    let (mut awaited, mut away): (BTreeMap<u32, u64>, Vec<(u64, u64)>) = Default::default();
+    for (position, at_ms, record) in log {
         match record {
             Record::RolloutStarted { rollout, .. } if *rollout == id => running = true,
             Record::ServerStarted { .. } if running && !over => story.starts_within += 1,
@@ -169,6 +182,7 @@ fn story(log: &[(u64, u64, Record)], id: u64, signed: u64) -> Story {
                     assert!(!over, "entry {position}: a permit after the end");
                     assert!(labels.insert(*device), "entry {position}: device {device} is permitted twice in a wave");
                     if *arm == Arm::Treated {
+                        awaited.insert(*device, *at_ms);
                         assert!(
                             story.exposed_ever.insert(*device),
                             "entry {position}: device {device} is treated twice"
@@ -177,11 +191,33 @@ fn story(log: &[(u64, u64, Record)], id: u64, signed: u64) -> Story {
                     }
                 }
                 Event::Confirmed { device } => {
+                    awaited.remove(device);
                     assert!(exposed.remove(device), "entry {position}: {device} is confirmed and was not exposed");
                     *story.confirmed.entry(*device).or_default() += 1;
                 }
-                Event::Failed { device, .. } => drop(exposed.remove(device)),
-                Event::Observed { metric, arm: Arm::Treated, .. } => story.silent.push(*metric),
+                Event::Failed { device, .. } => {
+                    awaited.remove(device);
+                    exposed.remove(device);
+                }
+                Event::Observed { metric, arm: Arm::Treated, .. } => {
+                    story.silences += 1;
+                    let looked = |since: u64| at_ms.saturating_sub(since).saturating_sub(away_since(&away, since));
+                    let (looked, enough) = match metric {
+                        // It names no device: one of those that are awaited.
+                        Metric::FirstCheckInMissed => {
+                            (awaited.values().map(|since| looked(*since)).max().unwrap_or(0), DEADLINE_MS)
+                        }
+                        // Heartbeats are not in the log: none can be missed before the server has looked for so long.
+                        _ => (at_ms - away.last().map_or(0, |(_, to)| *to), HEARTBEATS_MS),
+                    };
+                    if looked < enough {
+                        story.imagined.push(format!("entry {position}: {metric:?} after {looked} ms"));
+                    }
+                }
+                Event::OnTrial { device } | Event::Withdrawn { device, .. } | Event::CutOff { device, .. } => {
+                    awaited.remove(device);
+                }
+                Event::ObservationGap { from_ms, to_ms } => away.push((*from_ms, *to_ms)),
                 Event::Held { reason } => story.held.push(reason.to_string()),
                 Event::Halted { reason } => (story.halted, over) = (Some(reason.to_string()), true),
                 Event::Completed => (story.completed, over) = (true, true),
@@ -235,8 +271,9 @@ fn fifty_kills_in_a_good_rollout_and_more_in_a_bad_one() {
     assert_eq!(story_of_good.starts_within, KILLS, "every kill met the open rollout");
     assert!(story_of_good.completed);
     assert_eq!(story_of_good.halted, None);
-    assert_eq!(story_of_good.held, Vec::<String>::new(), "the server took its own absence for a silence");
-    assert_eq!(story_of_good.silent, Vec::new(), "a wave of deaths that was none");
+    // On a busy machine a device may really be late for a while: then it was seen for the whole deadline.
+    assert_eq!(story_of_good.imagined, Vec::<String>::new(), "the server took its own absence for a silence");
+    assert!(story_of_good.held.is_empty() || story_of_good.silences > 0, "{:?}", story_of_good.held);
     let devices: BTreeSet<DeviceId> = log
         .iter()
         .filter_map(|(_, _, record)| match record {
