@@ -67,7 +67,8 @@ const phases = {
     await page.waitForURL(`${url}/rollouts/2`);
     await page.evaluate(() => { window.loadedOnce = true; });
     await page.waitForSelector(".charts.drawn canvas");
-    await page.waitForSelector("tr.now");
+    // On a busy machine it may be over before the page is there.
+    await page.waitForSelector('tr.now, h1 .badge:has-text("halted")');
     await shoot(page, "rollout-running");
     // The badge and the line of the history may come with two updates.
     const halted = await page.waitForFunction(() => {

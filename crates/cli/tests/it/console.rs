@@ -31,6 +31,7 @@ probe = "process"
 [[probes]]
 probe = "command"
 exec = ["./bin/check", "{state}"]
+timeout_ms = 20000
 "#;
 
 /// Counts, and leaves a sign of life that the probe looks at.
@@ -116,7 +117,8 @@ fn a_rollout_is_watched_stopped_and_every_page_can_be_read() {
     });
     assert_eq!(fleet.rollout(2).state, "halted");
 
-    fleet.ship(&version(&fleet, 3, ""), &AT_ONCE);
+    // Nobody's turn yet: it must not be over before the browser is there.
+    fleet.ship(&version(&fleet, 3, ""), &[(3_600, 100)]);
     Browser::wait(browser.start("stop"), || ());
     let stopped = fleet.rollout(3);
     assert!(stopped.state == "halted" && stopped.why.contains("ann: tills hang in the north"), "{stopped:?}");
