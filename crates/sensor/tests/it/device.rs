@@ -18,8 +18,8 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A minute is far more than any of this takes, on a busy machine, too.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Far more than any of this takes, on a busy machine, too.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 struct Sensor {
     folder: TempDir,
