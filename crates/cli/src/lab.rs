@@ -43,6 +43,12 @@ pub const FINDINGS: &str = "sensor/spool";
 /// Longest path of a Unix socket, bytes: `sun_path` is one longer (unix(7)).
 const LONGEST_SOCKET: usize = 107;
 
+/// A process that was told to stop and takes longer hangs: a busy machine is no hurry.
+const STOPS_WITHIN: Duration = Duration::from_secs(60);
+
+/// A server that does not listen by then never will.
+const LISTENS_WITHIN: Duration = Duration::from_secs(120);
+
 /// The programs under test.
 #[derive(Clone, Debug)]
 pub struct Programs {
@@ -219,7 +225,7 @@ impl Lab {
             .spawn()
             .context("start the server")?;
         self.server = Some(child);
-        let end = Instant::now() + Duration::from_secs(30);
+        let end = Instant::now() + LISTENS_WITHIN;
         while !listens.exists() {
             if let Some(server) = &mut self.server
                 && let Some(status) = server.try_wait()?
@@ -246,7 +252,7 @@ impl Lab {
     /// Stops the server in an orderly way.
     pub fn stop_server(&mut self) {
         if let Some(mut server) = self.server.take() {
-            end(&mut server, Duration::from_secs(15));
+            end(&mut server, STOPS_WITHIN);
         }
     }
 
@@ -481,7 +487,7 @@ impl Lab {
     /// Switches a machine off in an orderly way.
     pub fn switch_off(&mut self, at: usize) {
         if let Some(mut power) = self.machines[at].power.take() {
-            end(&mut power, Duration::from_secs(15));
+            end(&mut power, STOPS_WITHIN);
         }
     }
 
@@ -513,7 +519,7 @@ impl Drop for Lab {
         }
         for machine in &mut self.machines {
             if let Some(mut power) = machine.power.take() {
-                end(&mut power, Duration::from_secs(15));
+                end(&mut power, STOPS_WITHIN);
             }
         }
         self.stop_server();

@@ -47,7 +47,7 @@ pub struct Args {
 }
 
 /// How long any step may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The console's account, with a password made up at each start.
 const ACCOUNT: &str = "demo";

@@ -28,6 +28,9 @@ pub const BOOT_ID: &str = "boot-id";
 /// In the machine's folder: what a kernel that panics leaves for the next start, as Linux shows it in `/sys/fs/pstore`.
 pub const PSTORE: &str = "pstore";
 
+/// A guard that was told to stop and takes longer hangs. Less would make a busy machine's orderly end a crash.
+const STOPS_WITHIN: Duration = Duration::from_secs(45);
+
 /// Arguments of the hidden command.
 #[derive(clap::Args)]
 pub struct Args {
@@ -166,7 +169,7 @@ fn is_normal(args: &Args) -> bool {
 fn orderly_end(guard: Pid) {
     // It may have ended by itself in this moment.
     let _ = kill_process(guard, Signal::TERM);
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + STOPS_WITHIN;
     while alive(guard) && Instant::now() < end {
         reap();
         std::thread::sleep(Duration::from_millis(20));

@@ -27,7 +27,7 @@ use std::{
 };
 
 /// Longest wait for anything: a busy machine is no failure.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Fleets that run at the same time. Each is a dozen processes a machine; more would only starve one another. `./dev test`
 /// holds the last one's lock while it builds.
@@ -152,6 +152,7 @@ probe = \"process\"
 [[probes]]
 probe = \"command\"
 exec = [\"./bin/check\", \"{state}\"]
+timeout_ms = 20000
 ";
 const COUNTS: &str = "#!/bin/sh
 TROUBLE
@@ -431,7 +432,7 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, Digest> {
 pub fn get(port: u16, path: &str) -> Result<String, String> {
     let text = |error: std::io::Error| error.to_string();
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(text)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).map_err(text)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(text)?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").map_err(text)?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).map_err(text)?;

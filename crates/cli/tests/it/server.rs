@@ -65,7 +65,7 @@ impl World {
             if let Ok(address) = std::fs::read_to_string(&address) {
                 break format!("https://{}", address.trim());
             }
-            assert!(since.elapsed() < Duration::from_secs(60), "the server does not come up");
+            assert!(since.elapsed() < Duration::from_secs(300), "the server does not come up");
             std::thread::sleep(Duration::from_millis(20));
         };
     }
