@@ -21,6 +21,7 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
 };
 
 /// A local socket's two ends.
@@ -174,11 +175,21 @@ fn systemctl(arguments: &[&str], name: &str) -> io::Result<()> {
     }
 }
 
-/// Takes the lock file for as long as the returned file lives; fails at once if another guard holds it.
+/// How long a program that a killed guard was just starting may hold the guard's lock: until it has become that program.
+const LOCK_OF_A_CHILD: Duration = Duration::from_secs(3);
+
+/// Takes the lock file for as long as the returned file lives; fails after a moment if another guard holds it.
 pub fn lock(path: &Path) -> io::Result<File> {
     let file = File::options().create(true).truncate(false).write(true).open(path)?;
-    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    Ok(file)
+    let begin = Instant::now();
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) if begin.elapsed() < LOCK_OF_A_CHILD => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            result => return result.map(|()| file).map_err(Into::into),
+        }
+    }
 }
 
 /// A folder held open, so that nobody can swap a part of its path while it is used.
@@ -416,7 +427,7 @@ pub fn kill_leftovers(noted: &[Noted], marker: &str) -> usize {
                 killed += 1;
             }
         }
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(10));
     }
     killed
 }

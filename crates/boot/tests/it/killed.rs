@@ -100,3 +100,16 @@ fn whatever_the_moment_of_the_kill_a_whole_generation_is_selected() {
     let status = world.start();
     assert!(status.selected.is_some() || is_safe(&status));
 }
+
+#[test]
+fn a_lock_that_outlives_a_killed_guard_for_a_moment_is_waited_for() {
+    let mut world = World::running();
+    world.kill();
+    // As a program that it was just starting does.
+    let held = std::fs::File::open(world.layout.lock()).unwrap();
+    held.lock().unwrap();
+    world.spawn();
+    std::thread::sleep(Duration::from_millis(300));
+    held.unlock().unwrap();
+    wait_for("the guard's first answer", || client::ask(&world.layout, &Command::Status).ok());
+}
