@@ -21,6 +21,7 @@ impl World<'_> {
             && let Some(later_s) = self.off_until(device)
         {
             if self.model.goes_off(device, self.now_s) && self.model.says_goodbye(device, self.now_s) {
+                self.fleet.heard(device, self.now_ms());
                 self.say(device, &Report::Leaving)?;
             }
             self.schedule(device, later_s);
@@ -164,6 +165,7 @@ impl World<'_> {
         }
         let profile = &rollout.profile;
         let cadence_ms = rollout.cadence_ms(device);
+        let next_ms = rollout.next_check_in_ms(device, self.now_ms());
         let on_its_way = matches!(self.devices.doing[at], Doing::Applies | Doing::Trial);
         if cadence_ms >= profile.idle_cadence_ms && profile.idle_cadence_ms > profile.cadence_ms && !on_its_way {
             return self.looks_around(device);
@@ -171,7 +173,7 @@ impl World<'_> {
         if over && !on_its_way {
             return self.looks_around(device);
         }
-        let mut next_s = self.now_s + (cadence_ms / 1_000).max(1) as u32;
+        let mut next_s = self.now_s + (next_ms / 1_000).max(1) as u32;
         if self.devices.doing[at] == Doing::Trial {
             // The agent wakes when its soak is over, it does not wait for its turn.
             next_s = next_s.min(self.proven_at_s(device).max(self.now_s + 1));

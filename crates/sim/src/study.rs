@@ -63,7 +63,12 @@ impl Cell {
             resume_after_s: resumed.then_some(900),
             ..Staffel::default()
         };
-        study(format!("q {} p {}", self.q, self.p), seed, fleet, Some(fault), None, ours)
+        let mut scenario = study(format!("q {} p {}", self.q, self.p), seed, fleet, Some(fault), None, ours);
+        if !resumed {
+            // Twice as long as a rollout takes. A hold that nobody answers changes nothing more, and costs the most to play.
+            scenario.horizon_s = 6 * 3_600;
+        }
+        scenario
     }
 }
 

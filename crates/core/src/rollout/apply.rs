@@ -2,8 +2,8 @@
 //! so it decides nothing and takes the fleet only to mark memberships and who is away.
 
 use super::{
-    BY_ITSELF, Event, Label, Outcome, Phase, Rollout, Skip, Slice, SliceCell, Status, Trouble, UnitIndex, bit,
-    event::CellWave,
+    BY_ITSELF, Event, Label, NO_BATCH, Outcome, Phase, Rollout, Skip, Slice, SliceCell, Status, Trouble, UnitIndex,
+    bit, event::CellWave,
 };
 use crate::{
     evidence::{Arm, Metric, RiskSet},
@@ -25,9 +25,9 @@ impl Rollout {
                 let Some(unit) = self.unit(*device) else { return };
                 self.phases[*device as usize] = Phase::OnTrial;
                 self.withdrawals.remove(device);
-                self.word(unit, at_ms);
+                self.word(unit);
             }
-            Event::Confirmed { device } => self.confirmed(fleet, *device, at_ms),
+            Event::Confirmed { device } => self.confirmed(fleet, *device),
             Event::Failed { device, safe_mode, why } => self.failed(fleet, *device, *safe_mode, why, at_ms),
             Event::Withdrawn { device, why } | Event::CutOff { device, why } => {
                 self.withdrawn(fleet, *device, why, at_ms);
@@ -153,7 +153,8 @@ impl Rollout {
 
     fn join(&mut self, fleet: &mut Fleet, unit: UnitIndex, label: Label, members: &mut SliceCell) {
         let row = &mut self.units[unit as usize];
-        (row.label, row.outcome, row.seen, row.watched, row.permitted) = (label, Outcome::NoPermit, 0, false, 0);
+        (row.label, row.outcome) = (label, Outcome::NoPermit);
+        row.forget();
         self.left.remove(&unit);
         if label == Label::Treated { &mut members.treated } else { &mut members.control }.push(unit);
         let mut to_ask = 0;
@@ -194,16 +195,13 @@ impl Rollout {
         let (first, idle, cell) = (row.permitted == 0, row.open == 0, row.cell);
         row.permitted += 1;
         row.open += 1;
-        // A site's first device that is awaited sets the pace.
-        let outcome = row.outcome;
-        let is_first = row.deadline.is_none() || outcome != Outcome::Awaited;
-        if is_first || arm == Arm::Treated {
-            // Of a control site, whoever asks for one more permit has been heard since the first.
-            row.permitted_ms = at_ms;
-        }
+        row.permitted_ms = at_ms;
+        let (outcome, awaits) = (row.outcome, row.deadline.is_some() && !row.judged);
         if !matches!(outcome, Outcome::Missed | Outcome::Failed) {
             self.set_outcome(unit, Outcome::Awaited);
-            if is_first {
+            // A site's first device that is awaited sets the pace.
+            if !awaits {
+                self.units[unit as usize].judged = false;
                 self.set_deadline(unit, Some(deadline_ms));
             }
         }
@@ -215,15 +213,20 @@ impl Rollout {
             *self.exposed_of.entry(fleet.tenant_index(device)).or_insert(0) += u64::from(first);
         }
         self.asks_no_more(unit);
-        let Some(slice) = self.slice.as_mut().filter(|_| first) else { return };
+        if !first {
+            return;
+        }
+        self.joins_batch(unit, arm, at_ms);
+        let Some(slice) = self.slice.as_mut() else { return };
         *match arm {
             Arm::Treated => &mut slice.treated_permitted,
             Arm::Control => &mut slice.controls_permitted,
         } += 1;
         if let Some(members) = slice.cells.get_mut(&cell) {
             for metric in Metric::ALL {
-                // Heartbeats count from the first word on.
-                *members.at_risk.of(metric, arm) += u64::from(metric != Metric::HeartbeatsMissed);
+                // These two have their own time (`silence`).
+                let later = matches!(metric, Metric::FirstCheckInMissed | Metric::HeartbeatsMissed);
+                *members.at_risk.of(metric, arm) += u64::from(!later);
             }
         }
     }
@@ -252,46 +255,29 @@ impl Rollout {
         }
     }
 
-    /// A treated device spoke from the new version: from now on heartbeats are watched.
-    fn word(&mut self, unit: UnitIndex, at_ms: u64) {
+    /// A treated device spoke from the new version.
+    fn word(&mut self, unit: UnitIndex) {
         self.left.remove(&unit);
         // The past is not revised: a missed deadline stays one. The unit only counts as back.
         self.not_silent(unit);
         if let Some(trouble) = self.troubled.get_mut(&unit) {
             trouble.back = true;
         }
-        if self.units[unit as usize].outcome != Outcome::Awaited {
-            return;
+        // Of a site every device that holds a permit is awaited. The deadline stands: it is still to be heard then.
+        let waits = self.devices(unit).iter().any(|device| self.phases[*device as usize] == Phase::Permitted);
+        if self.units[unit as usize].outcome == Outcome::Awaited && !waits {
+            self.set_outcome(unit, Outcome::Watched);
         }
-        let row = &self.units[unit as usize];
-        if self.devices(unit).iter().any(|d| self.phases[*d as usize] == Phase::Permitted) {
-            // Another device of the site is still awaited.
-            self.set_deadline(unit, Some(row.permitted_ms.saturating_add(self.deadline_ms(unit))));
-            return;
-        }
-        self.set_outcome(unit, Outcome::Watched);
-        self.watch(unit);
-        self.set_deadline(unit, Some(at_ms.saturating_add(self.heartbeats_ms(unit))));
-    }
-
-    /// Its heartbeats count from now on.
-    pub(super) fn watch(&mut self, unit: UnitIndex) {
-        let Some(arm) = self.arm(unit) else { return };
-        let row = &mut self.units[unit as usize];
-        if row.watched || row.seen & bit(Metric::HeartbeatsMissed) != 0 {
-            return;
-        }
-        let Some(members) = self.slice.as_mut().and_then(|slice| slice.cells.get_mut(&row.cell)) else { return };
-        row.watched = true;
-        *members.at_risk.of(Metric::HeartbeatsMissed, arm) += 1;
     }
 
     /// Takes a unit out of the risk set of a metric.
     pub(super) fn not_at_risk(&mut self, unit: UnitIndex, metric: Metric, arm: Arm) {
         let row = &mut self.units[unit as usize];
         row.seen |= bit(metric);
-        if metric == Metric::HeartbeatsMissed && !std::mem::replace(&mut row.watched, false) {
-            return;
+        match metric {
+            Metric::FirstCheckInMissed => return self.leaves_batch(unit, arm),
+            Metric::HeartbeatsMissed if !std::mem::replace(&mut row.watched, false) => return,
+            _ => {}
         }
         if let Some(members) = self.slice.as_mut().and_then(|slice| slice.cells.get_mut(&row.cell)) {
             let at_risk = members.at_risk.of(metric, arm);
@@ -299,16 +285,7 @@ impl Rollout {
         }
     }
 
-    /// A control was heard after its permit: not worth a log entry, it is found out again after a restart.
-    pub(super) fn control_heard(&mut self, unit: UnitIndex, next_ms: u64) {
-        if self.units[unit as usize].outcome == Outcome::Awaited {
-            self.set_outcome(unit, Outcome::Watched);
-            self.watch(unit);
-        }
-        self.set_deadline(unit, Some(next_ms));
-    }
-
-    fn confirmed(&mut self, fleet: &mut Fleet, device: DeviceIndex, at_ms: u64) {
+    fn confirmed(&mut self, fleet: &mut Fleet, device: DeviceIndex) {
         let Some(unit) = self.unit(device) else { return };
         if matches!(self.phases[device as usize], Phase::Confirmed | Phase::Failed) {
             return;
@@ -321,7 +298,7 @@ impl Rollout {
             }
         }
         self.counts.confirmed += 1;
-        self.word(unit, at_ms);
+        self.word(unit);
         self.through(fleet, device, unit);
         let row = &self.units[unit as usize];
         if row.open > 0 || row.outcome == Outcome::Failed {
@@ -435,20 +412,6 @@ impl Rollout {
         }
     }
 
-    fn departed(&mut self, device: DeviceIndex, at_ms: u64) {
-        let Some(unit) = self.unit(device) else { return };
-        let Some(arm) = self.arm(unit) else { return };
-        self.left.insert(unit, at_ms);
-        if self.units[unit as usize].watched {
-            // A clean shutdown right-censors the heartbeats.
-            self.not_at_risk(unit, Metric::HeartbeatsMissed, arm);
-        }
-        if arm == Arm::Treated && self.units[unit as usize].outcome == Outcome::Watched {
-            // No evidence against the release, but nothing proves it either until it is back.
-            self.gone(unit, at_ms);
-        }
-    }
-
     fn observed(&mut self, fleet: &Fleet, unit: UnitIndex, metric: Metric, arm: Arm, risk: RiskSet, at_ms: u64) {
         let values = self.values(fleet, unit);
         if !self.fenced.contains(&fleet.tenant_index(self.devices(unit)[0])) {
@@ -505,8 +468,8 @@ impl Rollout {
     /// A control goes back into the order: its turn comes later.
     fn control_over(&mut self, fleet: &mut Fleet, unit: UnitIndex) {
         let row = &mut self.units[unit as usize];
-        (row.label, row.outcome, row.permitted, row.open) = (Label::None, Outcome::NoPermit, 0, 0);
-        (row.seen, row.watched) = (0, false);
+        (row.label, row.outcome, row.open) = (Label::None, Outcome::NoPermit, 0);
+        row.forget();
         self.set_deadline(unit, None);
         self.left.remove(&unit);
         for at in 0..self.devices(unit).len() {
@@ -522,7 +485,7 @@ impl Rollout {
         self.set_deadline(unit, None);
         let asked = self.devices(unit).iter().all(|d| self.phases[*d as usize] != Phase::None);
         let row = &mut self.units[unit as usize];
-        row.watched = false;
+        (row.watched, row.batch) = (false, NO_BATCH);
         if asked || row.outcome == Outcome::Failed {
             row.label = Label::Done;
             return;

@@ -155,9 +155,14 @@ impl Rollout {
         if metric == Metric::HeartbeatsMissed && !row.watched {
             return None;
         }
-        let mut at_risk = slice.cells.get(&row.cell)?.at_risk.clone();
-        let (n_t, n_c) = (*at_risk.of(metric, Arm::Treated), *at_risk.of(metric, Arm::Control));
-        (*at_risk.of(metric, arm) > 0).then_some(Event::Observed { unit, metric, arm, n_t, n_c })
+        let members = slice.cells.get(&row.cell)?;
+        let mut at_risk = members.at_risk.clone();
+        let (n_t, n_c) = match metric {
+            Metric::FirstCheckInMissed => members.batches.get(usize::from(row.batch))?.at_risk(),
+            _ => (*at_risk.of(metric, Arm::Treated), *at_risk.of(metric, Arm::Control)),
+        };
+        let own = if arm == Arm::Treated { n_t } else { n_c };
+        (own > 0).then_some(Event::Observed { unit, metric, arm, n_t, n_c })
     }
 
     /// True if this device would be treated, but takes the authorisation for younger than its ceiling allows: it would
@@ -303,6 +308,23 @@ impl Rollout {
         let candidate =
             row.label == Label::None && self.cells[row.cell as usize].candidate_to.is_some_and(|to| row.position <= to);
         if in_wave || candidate { self.profile.cadence_ms * self.stretch(unit) } else { self.profile.idle_cadence_ms }
+    }
+
+    /// When this device should check in next, milliseconds after `now_ms`: a cadence later, but when its permit comes with this
+    /// check-in at any time within one, by its place in the order. A control's permit is one of its polls, so its deadline would
+    /// come just before another, and a treated device's anywhere between two: one outage would be a missed first check-in of
+    /// the ones and missed heartbeats of the others.
+    pub fn next_check_in_ms(&self, device: DeviceIndex, now_ms: u64) -> u64 {
+        let cadence_ms = self.cadence_ms(device);
+        let Some(unit) = self.unit(device) else { return cadence_ms };
+        let row = &self.units[unit as usize];
+        let member = matches!(row.label, Label::Treated | Label::Control);
+        if !member || (self.phases[device as usize] != Phase::None && row.permitted_ms != now_ms) {
+            return cadence_ms;
+        }
+        // One that gets no permit yet must not call without end. The last digits of the position: the first ones say who is treated.
+        let least_ms = cadence_ms / 6;
+        least_ms + row.position.0 % (cadence_ms - least_ms).max(1)
     }
 
     /// True if the unit of this rollout is a whole site.

@@ -116,7 +116,8 @@ impl Rollout {
         row.label = Label::Done;
         let cell = row.cell as usize;
         if row.open == 0 {
-            (row.outcome, row.seen, row.permitted, row.watched) = (Outcome::NoPermit, 0, 0, false);
+            row.outcome = Outcome::NoPermit;
+            row.forget();
             self.late.exposed += 1;
         }
         self.cells[cell].passed.remove(&unit);
@@ -131,7 +132,7 @@ impl Rollout {
         }
         let (cell, first_member) = (self.cells.len() as u32 - 1, self.members.len() as u32);
         let position = self.position_of(fleet, device);
-        self.units.push(UnitRow { position, cell, first_member, ..UnitRow::default() });
+        self.units.push(UnitRow::new(position, cell, first_member));
         self.members.push(device);
         self.unit_of.resize(fleet.devices.len(), NO_UNIT);
         self.phases.resize(fleet.devices.len(), Phase::None);

@@ -49,12 +49,7 @@ impl Rollout {
             if has_rings[tenant as usize] {
                 self.rings.entry((tenant, key.ring)).or_default().units += 1;
             }
-            self.units.push(UnitRow {
-                position: key.position,
-                cell: index as u32,
-                first_member: key.first as u32,
-                ..UnitRow::default()
-            });
+            self.units.push(UnitRow::new(key.position, index as u32, key.first as u32));
         }
     }
 }

@@ -17,6 +17,7 @@ mod plan;
 mod reached;
 mod reason;
 mod recount;
+mod silence;
 mod wave;
 mod withdraw;
 
@@ -88,6 +89,32 @@ enum Outcome {
     Failed,
 }
 
+impl UnitRow {
+    /// Without any part in a wave yet.
+    fn new(position: Position, cell: u32, first_member: u32) -> Self {
+        UnitRow {
+            position,
+            cell,
+            first_member,
+            label: Label::None,
+            outcome: Outcome::NoPermit,
+            seen: 0,
+            watched: false,
+            judged: false,
+            batch: NO_BATCH,
+            permitted: 0,
+            open: 0,
+            permitted_ms: 0,
+            deadline: None,
+        }
+    }
+
+    /// Nothing has been observed of it in this wave.
+    fn forget(&mut self) {
+        (self.seen, self.watched, self.judged, self.batch, self.permitted) = (0, false, false, NO_BATCH, 0);
+    }
+}
+
 impl Outcome {
     /// Something is still awaited: the wave can't be resolved.
     fn is_open(self) -> bool {
@@ -95,7 +122,7 @@ impl Outcome {
     }
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct UnitRow {
     position: Position,
     cell: u32,
@@ -106,6 +133,10 @@ struct UnitRow {
     seen: u8,
     /// Its heartbeats count.
     watched: bool,
+    /// Its first check-in was in time.
+    judged: bool,
+    /// Whom its first check-in is compared with, [`NO_BATCH`] for nobody.
+    batch: u16,
     /// Devices of the unit that got a permit in the open wave.
     permitted: u32,
     /// Devices that hold a treated or control permit and are not through. A treated unit with any is exposed.
@@ -164,6 +195,8 @@ struct SliceCell {
     treated: Vec<UnitIndex>,
     control: Vec<UnitIndex>,
     at_risk: AtRisk,
+    /// For the first check-in after the permit.
+    batches: Vec<silence::Batch>,
 }
 
 /// The open wave.
@@ -297,6 +330,7 @@ fn first_size(small: bool, profile: &Profile) -> u64 {
 }
 
 const NO_UNIT: UnitIndex = UnitIndex::MAX;
+const NO_BATCH: u16 = u16::MAX;
 
 impl Rollout {
     /// A rollout over the devices that are in the fleet now. Costs a sort of the fleet, once.

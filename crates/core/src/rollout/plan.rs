@@ -1,8 +1,7 @@
 //! What a rollout does next, and why it does nothing: deadlines, verdicts, waves. Must stay out: carrying it out.
 
 use super::{
-    BY_ITSELF, Event, HaltReason, HoldReason, Label, Named, Outcome, Rollout, Skip, Status, UnitIndex, WaitingOn,
-    wave::NAMED,
+    BY_ITSELF, Event, HaltReason, HoldReason, NO_BATCH, Named, Rollout, Skip, Status, UnitIndex, WaitingOn, wave::NAMED,
 };
 use crate::{
     evidence::{
@@ -79,73 +78,26 @@ impl Rollout {
     fn missed(&mut self, fleet: &Fleet, now_ms: u64) -> Vec<Event> {
         let mut events = Vec::new();
         let mut kept: Vec<(u64, u64, UnitIndex)> = Vec::new();
-        let mut counted: BTreeMap<(u32, Metric, bool), u64> = BTreeMap::new();
+        let mut counted: BTreeMap<(u32, u16, Metric, bool), u64> = BTreeMap::new();
         while kept.len() < DEADLINES_AT_ONCE {
             let Some(due) = self.queue.pop_due(now_ms) else { break };
             let unit = due.unit;
             self.units[unit as usize].deadline = None;
-            let Some(metric) = self.what_was_missed(fleet, unit, now_ms) else { continue };
+            let Some(metric) = self.what_was_missed(fleet, unit, due.deadline_ms, now_ms) else { continue };
             let Some(Event::Observed { arm, n_t, n_c, .. }) = self.observe(unit, metric) else { continue };
-            let cell = self.units[unit as usize].cell;
-            let gone = |arm: bool| counted.get(&(cell, metric, arm)).copied().unwrap_or(0);
+            let row = &self.units[unit as usize];
+            let batch = if metric == Metric::FirstCheckInMissed { row.batch } else { NO_BATCH };
+            let cell = row.cell;
+            let gone = |arm: bool| counted.get(&(cell, batch, metric, arm)).copied().unwrap_or(0);
             let (n_t, n_c) = (n_t - gone(true).min(n_t), n_c - gone(false).min(n_c));
             events.push(Event::Observed { unit, metric, arm, n_t, n_c });
-            *counted.entry((cell, metric, arm == Arm::Treated)).or_insert(0) += 1;
+            *counted.entry((cell, batch, metric, arm == Arm::Treated)).or_insert(0) += 1;
             kept.push((due.deadline_ms, due.hash, unit));
         }
         for (deadline_ms, hash, unit) in kept {
             self.units[unit as usize].deadline = Some(self.queue.insert(deadline_ms, hash, unit));
         }
         events
-    }
-
-    /// What a unit whose deadline passed has missed; sets its next deadline if nothing.
-    fn what_was_missed(&mut self, fleet: &Fleet, unit: UnitIndex, now_ms: u64) -> Option<Metric> {
-        let row = &self.units[unit as usize];
-        let heard = self.heard_ms(fleet, unit);
-        let next_ms = heard.max(self.observing_since_ms).saturating_add(self.heartbeats_ms(unit));
-        match row.outcome {
-            Outcome::Awaited if row.label == Label::Control => {
-                if heard > row.permitted_ms {
-                    self.control_heard(unit, next_ms);
-                    return None;
-                }
-                if next_ms > now_ms && heard < self.observing_since_ms {
-                    // What it said before the server looked away is not known any more.
-                    self.set_deadline(unit, Some(next_ms));
-                    return None;
-                }
-                Some(Metric::FirstCheckInMissed)
-            }
-            Outcome::Awaited => Some(Metric::FirstCheckInMissed),
-            Outcome::Watched | Outcome::Proven => {
-                // A control or a proven unit that said goodbye is not watched any more; one that another rollout has
-                // taken says nothing about this release.
-                let gone = self.left.get(&unit).is_some_and(|left| heard <= *left);
-                let taken = self.devices(unit).iter().any(|device| {
-                    let member_of = fleet.device(*device).member_of;
-                    member_of != 0 && member_of != self.id
-                });
-                let awaited = row.label == Label::Treated && row.outcome == Outcome::Watched;
-                if (gone || taken) && !awaited {
-                    return None;
-                }
-                let next_ms = if awaited { next_ms.min(self.patience_ends_ms(unit)) } else { next_ms };
-                if next_ms > now_ms {
-                    self.set_deadline(unit, Some(next_ms));
-                    return None;
-                }
-                Some(Metric::HeartbeatsMissed)
-            }
-            _ => None,
-        }
-    }
-
-    /// Until when a treated unit must be proven healthy: one that talks, and on which the release does not come to
-    /// stand, is no good sign either.
-    pub(super) fn patience_ends_ms(&self, unit: UnitIndex) -> u64 {
-        let patience = self.profile.soak_ms.saturating_add(4 * self.deadline_ms(unit));
-        self.units[unit as usize].permitted_ms.max(self.observing_since_ms).saturating_add(patience)
     }
 
     /// Hold, halt, or let go: what the evidence and the rules for the first devices say now.

@@ -1,7 +1,7 @@
 //! The counts of a rollout against its devices, for the invariants. Must stay out: anything that a decision needs, this
 //! looks at every device.
 
-use super::{Label, Outcome, Phase, Rollout, UnitIndex, UnitRow, bit};
+use super::{Label, NO_BATCH, Outcome, Phase, Rollout, SliceCell, UnitIndex, UnitRow, bit};
 use crate::evidence::{Arm, Metric};
 
 impl Rollout {
@@ -37,8 +37,13 @@ impl Rollout {
         }
         for (label, arm) in [(Label::Treated, Arm::Treated), (Label::Control, Arm::Control)] {
             for metric in Metric::ALL {
-                let kept: u64 = slice.cells.values().map(|cell| *cell.at_risk.clone().of(metric, arm)).sum();
+                let kept = |cell: &SliceCell| match metric {
+                    Metric::FirstCheckInMissed => cell.batches.iter().map(|batch| batch.of(arm)).sum(),
+                    _ => *cell.at_risk.clone().of(metric, arm),
+                };
+                let kept: u64 = slice.cells.values().map(kept).sum();
                 let at_risk = |row: &UnitRow| match metric {
+                    Metric::FirstCheckInMissed => row.batch != NO_BATCH,
                     Metric::HeartbeatsMissed => row.watched,
                     _ => row.permitted > 0 && row.seen & bit(metric) == 0,
                 };

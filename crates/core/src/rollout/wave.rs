@@ -291,10 +291,11 @@ impl Rollout {
             let announced = self.left.contains_key(unit) && row.outcome == Outcome::Missed;
             row.seen & BAD != 0 || row.outcome == Outcome::Failed || (row.outcome == Outcome::Missed && !announced)
         };
-        let permitted = |units: &[UnitIndex]| -> Vec<bool> {
-            units.iter().filter(|u| self.units[**u as usize].permitted > 0).map(bad).collect()
-        };
-        let (treated, control) = (permitted(&members.treated), permitted(&members.control));
+        let permitted = |unit: &&UnitIndex| self.units[**unit as usize].permitted > 0;
+        let treated: Vec<bool> = members.treated.iter().filter(permitted).map(bad).collect();
+        // A control that was switched off excuses nothing.
+        let bad = |unit: &UnitIndex| bad(unit) && !self.left.contains_key(unit);
+        let control: Vec<bool> = members.control.iter().filter(permitted).map(bad).collect();
         if treated.is_empty() || control.is_empty() {
             return Vec::new();
         }
@@ -332,7 +333,11 @@ impl Rollout {
             // Nobody asked: nothing was learned.
             return (bound, growth.next);
         }
-        (bound, widen::next_wave(size, first, bound, budget, self.profile.growth_percent))
+        // While more speaks against the release than for it, those who decide it need not be many.
+        let doubts = !self.small && self.ln_e() > 0.0;
+        let growth =
+            if doubts { self.profile.growth_percent.min(GROWTH_IN_DOUBT) } else { self.profile.growth_percent };
+        (bound, widen::next_wave(size, first, bound, budget, growth))
     }
 }
 
@@ -370,6 +375,8 @@ struct Share {
 
 /// So many units are named of those passed over for one reason.
 pub(super) const NAMED: usize = 5;
+/// How waves grow while the evidence is against the release, percent (docs/adr/0017-growth-in-doubt.md).
+const GROWTH_IN_DOUBT: u32 = 110;
 /// Error probability of the bound for widening.
 const BETA: f64 = 0.01;
 /// Metrics (bits) that make a unit bad for the comparison: first check-in missed, crashed.

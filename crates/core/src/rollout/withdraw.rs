@@ -51,7 +51,7 @@ impl Rollout {
         if self.units[unit as usize].open == 0 {
             self.back_into_order(unit);
         } else {
-            self.await_the_others(unit, at_ms);
+            self.await_the_others(unit);
         }
     }
 
@@ -102,14 +102,12 @@ impl Rollout {
     }
 
     /// The rest of a site goes on as if this device had not been asked.
-    fn await_the_others(&mut self, unit: UnitIndex, at_ms: u64) {
+    fn await_the_others(&mut self, unit: UnitIndex) {
         let permitted = self.devices(unit).iter().any(|device| self.phases[*device as usize] == Phase::Permitted);
         if self.units[unit as usize].outcome != Outcome::Awaited || permitted {
             return;
         }
         self.set_outcome(unit, Outcome::Watched);
-        self.watch(unit);
-        self.set_deadline(unit, Some(at_ms.saturating_add(self.heartbeats_ms(unit))));
     }
 
     /// A device that withdrew turns out to have changed: its unit stands among the treated again.

@@ -11,7 +11,7 @@ use staffel_core::{
     device::is_both_cut_off,
     fleet::DeviceIndex,
     ids::{DeviceId, Digest},
-    rollout::{Answer, Event, Report, Status},
+    rollout::{Answer, Event, Report, Rollout, Status},
 };
 use staffel_trust::{
     statement::{
@@ -116,8 +116,9 @@ impl Engine {
             if !signs.is_empty() && state.info[index as usize].may_record(signs.len(), now) {
                 pending.push(self.commit(&mut state, &signs, now)?);
             }
-            let cadence_ms = self.cadence(&state, index);
+            let cadence_ms = self.cadence(&state, index, |rollout| rollout.cadence_ms(index));
             state.info[index as usize].cadence_ms = u32::try_from(cadence_ms).unwrap_or(u32::MAX);
+            let cadence_ms = self.cadence(&state, index, |rollout| rollout.next_check_in_ms(index, now));
             CheckInReply {
                 server_ms: now,
                 cadence_ms,
@@ -343,12 +344,12 @@ impl Engine {
         Ok(Some(permit))
     }
 
-    fn cadence(&self, state: &State, index: DeviceIndex) -> u64 {
+    fn cadence(&self, state: &State, index: DeviceIndex, of: impl Fn(&Rollout) -> u64) -> u64 {
         let idle = self.0.config.idle_cadence_ms;
         let book = &state.recovery.book;
         // Who has to prove that it is well is asked as often as that counts.
         let proving = if book.wants_probe(index) { book.limits.probe.every_ms.max(100) } else { idle };
-        let busy = state.rollouts.values().filter(|r| r.is_active()).map(|r| r.rollout.cadence_ms(index)).min();
+        let busy = state.rollouts.values().filter(|r| r.is_active()).map(|r| of(&r.rollout)).min();
         busy.map_or(idle, |busy| busy.min(idle)).min(proving)
     }
 

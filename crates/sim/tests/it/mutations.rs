@@ -48,13 +48,17 @@ const MISTAKES: [Mistake; 6] = [
     Mistake {
         name: "silence is not counted",
         patches: &[(
-            "rollout/plan.rs",
-            "            Outcome::Awaited => Some(Metric::FirstCheckInMissed),",
-            "            Outcome::Awaited if crate::mistake(NUMBER) => {
+            "rollout/silence.rs",
+            "        if treated && !spoke {
+            return Some(Metric::FirstCheckInMissed);
+        }",
+            "        if treated && !spoke {
+            if crate::mistake(NUMBER) {
                 self.set_deadline(unit, Some(now_ms.saturating_add(self.profile.deadline_ms)));
-                None
+                return None;
             }
-            Outcome::Awaited => Some(Metric::FirstCheckInMissed),",
+            return Some(Metric::FirstCheckInMissed);
+        }",
         )],
     },
     Mistake {

@@ -236,3 +236,25 @@ fn few_healthy_rollouts_are_stopped_in_vain() {
     assert!(halted <= 1, "{halted}");
     assert_eq!(halted + done, 200);
 }
+
+/// Where a member is when its deadline comes must not depend on its arm.
+#[test]
+fn once_with_its_permit_a_member_comes_at_any_time_between_two_polls() {
+    let mut world = World::with_rollout(fleet_of(2_000, 20, 25, 1), 3, ProfileName::Urgent);
+    let permits = |world: &World| -> Vec<u32> {
+        let of = |event: &Event| if let Event::Permitted { device, .. } = event { Some(*device) } else { None };
+        world.events().filter_map(of).collect()
+    };
+    world.run_until(START_MS + HOUR, |world| permits(world).len() > 500);
+    let rollout = &world.rollouts[0];
+    let cadence = rollout.profile.cadence_ms;
+    let mut parts = [0; 5];
+    for device in permits(&world) {
+        let permitted = rollout.units[rollout.unit(device).unwrap() as usize].permitted_ms;
+        assert_eq!(rollout.next_check_in_ms(device, permitted + cadence), cadence);
+        let next = rollout.next_check_in_ms(device, permitted);
+        assert!((cadence / 6..cadence).contains(&next), "{next}");
+        parts[((next - cadence / 6) * 6 / cadence) as usize] += 1;
+    }
+    assert!(parts.iter().all(|part| *part > 60), "{parts:?}");
+}

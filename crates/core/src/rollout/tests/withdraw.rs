@@ -41,6 +41,11 @@ fn a_device_that_declines_halts_nobody_and_gets_its_turn_again() {
         // Its customer thaws after a minute.
         world.fault = Box::new(move |_, _, device, _| if device == shy { Fault::Declines } else { Fault::None });
         world.run(MINUTE);
+        // It is asked again now and then.
+        world.run_until(START_MS + 2 * MINUTE, |world| {
+            let waiting = world.rollouts[0].waiting_on(&world.fleet, world.now_ms);
+            waiting.to_string().contains("gave their permit back")
+        });
         let rollout = &world.rollouts[0];
         assert!(rollout.counts.withdrawn > 0 && matches!(rollout.status, Status::Running), "{:?}", rollout.status);
         assert_eq!((rollout.counts.silent, rollout.counts.failed), (0, 0));

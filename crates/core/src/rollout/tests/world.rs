@@ -300,7 +300,7 @@ impl World {
                 None => self.devices[index as usize].heard_by_server(),
             }
         }
-        let cadence = self.rollouts.iter().map(|r| r.cadence_ms(index)).min().unwrap_or(60_000);
+        let cadence = self.rollouts.iter().map(|r| r.next_check_in_ms(index, self.now_ms)).min().unwrap_or(60_000);
         let next = self.now_ms + cadence * 9 / 10 + self.random.below(cadence / 10);
         let dark = self.devices[index as usize].dark_until_ms;
         if dark != u64::MAX {
