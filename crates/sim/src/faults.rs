@@ -314,8 +314,14 @@ impl World<'_> {
                 Status::Completed { .. } => rollout.awaits_latecomers(),
                 _ => true,
             };
-            if goes_on {
-                self.append(place, vec![Event::ObservationGap { from_ms, to_ms }])?;
+            let before = self.server.log.len();
+            if goes_on && !self.append(place, vec![Event::ObservationGap { from_ms, to_ms }])? {
+                // It died over this very word. If that was not written, nobody listened all the while.
+                let written = self.server.log.len() > before;
+                if let Some(down) = self.server.down.as_mut().filter(|_| !written) {
+                    down.0 = since_s;
+                }
+                return Ok(());
             }
         }
         for place in 0..self.rollouts.len() {

@@ -213,10 +213,13 @@ impl Rollout {
             *self.exposed_of.entry(fleet.tenant_index(device)).or_insert(0) += u64::from(first);
         }
         self.asks_no_more(unit);
+        let row = &self.units[unit as usize];
+        if row.batch == NO_BATCH && row.seen & bit(Metric::FirstCheckInMissed) == 0 {
+            self.joins_batch(unit, arm, at_ms);
+        }
         if !first {
             return;
         }
-        self.joins_batch(unit, arm, at_ms);
         let Some(slice) = self.slice.as_mut() else { return };
         *match arm {
             Arm::Treated => &mut slice.treated_permitted,
@@ -291,6 +294,8 @@ impl Rollout {
             return;
         }
         let before = std::mem::replace(&mut self.phases[device as usize], Phase::Confirmed);
+        // Tried again after it had given a permit back; its word of the trial was lost.
+        self.withdrawals.remove(&device);
         if before == Phase::None {
             self.asks_no_more(unit);
             if self.units[unit as usize].open == 0 {

@@ -285,7 +285,7 @@ impl Rollout {
         self.devices(unit).iter().map(|device| fleet.device(*device).last_seen_ms).max().unwrap_or(0)
     }
 
-    fn stretch(&self, unit: u32) -> u64 {
+    pub(super) fn stretch(&self, unit: u32) -> u64 {
         let row = &self.units[unit as usize];
         let Some(cell) = self.slice.as_ref().and_then(|slice| slice.cells.get(&row.cell)) else { return 1 };
         let arm = if row.label == Label::Control { &cell.control } else { &cell.treated };
@@ -318,11 +318,10 @@ impl Rollout {
         let cadence_ms = self.cadence_ms(device);
         let Some(unit) = self.unit(device) else { return cadence_ms };
         let row = &self.units[unit as usize];
-        let member = matches!(row.label, Label::Treated | Label::Control);
-        if !member || (self.phases[device as usize] != Phase::None && row.permitted_ms != now_ms) {
+        if row.permitted_ms != now_ms || !matches!(row.label, Label::Treated | Label::Control) {
             return cadence_ms;
         }
-        // One that gets no permit yet must not call without end. The last digits of the position: the first ones say who is treated.
+        // The last digits of the position: the first ones say who is treated.
         let least_ms = cadence_ms / 6;
         least_ms + row.position.0 % (cadence_ms - least_ms).max(1)
     }

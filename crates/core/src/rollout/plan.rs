@@ -84,7 +84,14 @@ impl Rollout {
             let unit = due.unit;
             self.units[unit as usize].deadline = None;
             let Some(metric) = self.what_was_missed(fleet, unit, due.deadline_ms, now_ms) else { continue };
-            let Some(Event::Observed { arm, n_t, n_c, .. }) = self.observe(unit, metric) else { continue };
+            let Some(Event::Observed { arm, n_t, n_c, .. }) = self.observe(unit, metric) else {
+                // It is compared with nobody, and its wave must not wait for it for ever.
+                if self.arm(unit) == Some(Arm::Treated) && self.units[unit as usize].outcome.is_open() {
+                    events.push(Event::Overdue { device: self.devices(unit)[0] });
+                    kept.push((due.deadline_ms, due.hash, unit));
+                }
+                continue;
+            };
             let row = &self.units[unit as usize];
             let batch = if metric == Metric::FirstCheckInMissed { row.batch } else { NO_BATCH };
             let cell = row.cell;

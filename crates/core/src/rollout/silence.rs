@@ -3,8 +3,8 @@
 //! The first check-in is judged at its deadline: whoever was not heard shortly before counts as missing, whatever it said earlier,
 //! and a treated device must have given word from the release. If a control's first poll were enough, an outage a minute after the
 //! permit would count against the treated alone. It is compared with those that got their permit about when this one did: whoever
-//! has its deadline behind it, or far ahead, can't miss it now. For the same reason heartbeats count once three of them can have
-//! been missed. Must stay out: verdicts (`plan`).
+//! has its deadline behind it, or far ahead, can't miss it now. Heartbeats count from that deadline on. Must stay out: verdicts
+//! (`plan`).
 
 use super::{Label, NO_BATCH, Outcome, Phase, Rollout, UnitIndex, bit};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     fleet::{DeviceIndex, Fleet},
 };
 
-/// Units of a cell that got their first permit in the same cadence, or until both arms have some.
+/// Units of a cell that got their first permit in the same cadence, or until there are enough controls.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Batch {
     since_ms: u64,
@@ -36,8 +36,11 @@ impl Batch {
 }
 
 impl Rollout {
-    /// A unit got its first permit.
+    /// A unit got its first permit. One that is watched less closely is compared with nobody: no control has its deadline.
     pub(super) fn joins_batch(&mut self, unit: UnitIndex, arm: Arm, at_ms: u64) {
+        if self.stretch(unit) > 1 {
+            return;
+        }
         let row = &mut self.units[unit as usize];
         let Some(members) = self.slice.as_mut().and_then(|slice| slice.cells.get_mut(&row.cell)) else { return };
         let full = |batch: &Batch| {
@@ -90,17 +93,22 @@ impl Rollout {
         let phases = || self.devices(unit).iter().map(|device| self.phases[*device as usize]);
         let spoke = phases().any(|phase| matches!(phase, Phase::OnTrial | Phase::Confirmed));
         let waits = phases().any(|phase| phase == Phase::Permitted);
-        let heard = self.heard_ms(fleet, unit);
-        let patience_ms = self.heartbeats_ms(unit);
-        if heard < self.observing_since_ms {
-            // What it said before the server looked away, or meanwhile, is not known.
-            return self.later(unit, self.observing_since_ms.saturating_add(patience_ms), now_ms);
-        }
         if treated && !spoke {
             return Some(Metric::FirstCheckInMissed);
         }
-        if heard.saturating_add(self.deadline_ms(unit) * 3 / 5) < deadline_ms {
-            return Some(Metric::FirstCheckInMissed);
+        // Of a site, whoever holds a permit and was not heard for longest: one silent device is its event, in both arms.
+        let members = self.devices(unit).iter().filter(|device| self.phases[**device as usize] != Phase::None);
+        let heard = members.map(|device| fleet.device(*device).last_seen_ms).min().unwrap_or(0);
+        let patience_ms = self.heartbeats_ms(unit);
+        // A gap moves what is pending by a cadence more than its length.
+        let pending_since_ms = self.observing_since_ms.saturating_add(self.profile.cadence_ms);
+        if heard < self.observing_since_ms && deadline_ms < pending_since_ms {
+            // It was in time before the server looked away, which is not known any more.
+            if let Some(arm) = self.arm(unit).filter(|_| self.left.contains_key(&unit)) {
+                self.not_at_risk(unit, Metric::FirstCheckInMissed, arm);
+                return None;
+            }
+            return self.later(unit, self.observing_since_ms.saturating_add(patience_ms), now_ms);
         }
         // Of a site every device that holds a permit is awaited.
         let last_ms = row.permitted_ms.max(self.observing_since_ms).saturating_add(self.deadline_ms(unit));
@@ -109,7 +117,8 @@ impl Rollout {
             self.set_deadline(unit, Some(last_ms));
             return None;
         }
-        if treated && waits {
+        let missed = heard.saturating_add(self.deadline_ms(unit) * 3 / 5) < deadline_ms;
+        if missed || (treated && waits) {
             return Some(Metric::FirstCheckInMissed);
         }
         let row = &mut self.units[unit as usize];
@@ -118,7 +127,7 @@ impl Rollout {
             self.set_outcome(unit, Outcome::Watched);
         }
         self.watch(unit);
-        self.set_deadline(unit, Some(heard.saturating_add(patience_ms)));
+        self.set_deadline(unit, Some(self.heard_ms(fleet, unit).saturating_add(patience_ms)));
         None
     }
 

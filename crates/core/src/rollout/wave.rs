@@ -334,7 +334,7 @@ impl Rollout {
             return (bound, growth.next);
         }
         // While more speaks against the release than for it, those who decide it need not be many.
-        let doubts = !self.small && self.ln_e() > 0.0;
+        let doubts = !self.small && self.profile.soak_ms < LONG_SOAK_MS && self.ln_e() > ROUNDING;
         let growth =
             if doubts { self.profile.growth_percent.min(GROWTH_IN_DOUBT) } else { self.profile.growth_percent };
         (bound, widen::next_wave(size, first, bound, budget, growth))
@@ -375,6 +375,10 @@ struct Share {
 
 /// So many units are named of those passed over for one reason.
 pub(super) const NAMED: usize = 5;
+/// Where a wave takes so long, a tenth more each would outlast every authorisation.
+const LONG_SOAK_MS: u64 = 3_600_000;
+/// What rounding alone may leave of a sum that is 0.
+const ROUNDING: f64 = 1e-9;
 /// How waves grow while the evidence is against the release, percent (docs/adr/0017-growth-in-doubt.md).
 const GROWTH_IN_DOUBT: u32 = 110;
 /// Error probability of the bound for widening.

@@ -258,3 +258,18 @@ fn once_with_its_permit_a_member_comes_at_any_time_between_two_polls() {
     }
     assert!(parts.iter().all(|part| *part > 60), "{parts:?}");
 }
+
+/// Rounding is no evidence: whatever its customers and models are, a fleet in which nothing happens gets waves that double.
+#[test]
+fn without_any_event_waves_double_whatever_the_fleet_is_made_of() {
+    for (size, tenants, strata) in [(600, 3, 1), (900, 7, 2), (1_000, 20, 4), (1_300, 11, 3)] {
+        let mut world = World::with_rollout(fleet_of(size, tenants, 25, strata), 5, ProfileName::Urgent);
+        world.thorough = 0.0;
+        world.rollouts[0].authorisation.ceiling =
+            vec![crate::profile::CeilingStep { age_ms: 0, share: crate::ids::Share::ALL }];
+        world.finish(24 * HOUR);
+        let rollout = &world.rollouts[0];
+        assert_eq!(rollout.counts.confirmed, size as u64);
+        assert!(rollout.wave <= 14, "{size} units of {tenants} customers in {} waves", rollout.wave);
+    }
+}

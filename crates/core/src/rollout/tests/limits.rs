@@ -3,13 +3,14 @@
 use super::*;
 use crate::{
     conditions::Unit,
+    evidence::Arm,
     ids::Share,
     policy::{CustomerPolicy, DisruptionLimits, Window},
     profile::{CeilingStep, Profile, ProfileName},
     release::Kind,
-    rollout::{ByHand, HaltReason, Late, Skip, Status, WaitingOn},
+    rollout::{Answer, ByHand, HaltReason, Late, Report, Skip, Status, WaitingOn},
 };
-use world::{Entry, START_MS};
+use world::{Entry, START_MS, say};
 
 const MINUTE: u64 = 60_000;
 
@@ -215,6 +216,27 @@ fn a_bricked_site_is_one_unit_too() {
     assert!(matches!(world.rollouts[0].status, Status::Halted { .. }));
     assert_eq!(world.exposed_most, 1);
     assert!(world.bricked() <= 4, "{}", world.bricked());
+}
+
+/// A goodbye during the trial takes a site out of the comparison; the silence of its next device counts all the same.
+#[test]
+fn a_site_that_left_and_came_back_is_not_awaited_for_ever() {
+    let mut world = demo_with(fleet_of(60, 3, 5, 4), 14, |a| a.unit = Unit::Site);
+    let site = world.rollouts[0].devices(0).to_vec();
+    site.iter().for_each(|device| world.offline(*device, u64::MAX));
+    (0..60).for_each(|device| world.fleet.heard(device, START_MS));
+    world.run(1);
+    let treated = |answer| matches!(answer, Some(Answer::Permit { arm: Arm::Treated, .. }));
+    assert!(treated(say(&mut world, site[0], &Report::Ready)));
+    say(&mut world, site[0], &Report::OnTrial);
+    say(&mut world, site[0], &Report::Leaving);
+    world.run(100);
+    world.fleet.heard(site[0], world.now_ms);
+    say(&mut world, site[0], &Report::Committed);
+    world.run(100);
+    assert!(treated(say(&mut world, site[1], &Report::Ready)), "{:?}", world.rollouts[0].status);
+    world.run(MINUTE);
+    assert_eq!(world.rollouts[0].counts.silent, 1, "the second device never gave a word");
 }
 
 #[test]
