@@ -78,6 +78,8 @@ fn a_database_that_is_away_for_a_moment_takes_no_version_back_and_one_that_stays
     wait_for("another crash", || (starts(&world) >= before + 4).then_some(()));
     world.wait_status("the second version again", |status| status.services.iter().any(|service| service.running));
     assert_eq!(world.status().last_known_good, second, "it was given its time");
+    // Its start is noted before it brings the database back.
+    wait_for("the database", || database.exists().then_some(()));
 
     // Away for good: the generation is left, kept, marked and reported.
     fs::remove_file(&back_at).unwrap();
