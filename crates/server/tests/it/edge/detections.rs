@@ -1,6 +1,6 @@
 //! What sensors find, over the wire: taken once, bounded, shown to whom it concerns, seen to, and told to people on duty.
 
-use super::support::{Identity, Server, engine, enrolment, new_key, problem};
+use super::support::{Held, Identity, Server, engine, enrolment, new_key, problem};
 use rcgen::PublicKeyData as _;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
+use tokio::task::JoinHandle;
 
 pub fn matched(number: u64, rule: &str, severity: Level) -> Finding {
     let fields = [
@@ -153,32 +154,30 @@ async fn what_a_sensor_found_is_noted_once_seen_to_and_opened_again() {
     problem(ann.get(server.url("/api/v1/detections?device=till-9")).send().await.unwrap(), 404).await;
 }
 
+/// A device's alert that the server has in memory and can't write, and the device's call that waits for that.
+async fn on_its_way(server: &Server, ann: &Client) -> (Held, JoinHandle<reqwest::Result<Response>>) {
+    let device = server.client(Some(&server.device("till-1").await));
+    // Both connections are there before the log's time counts.
+    assert_eq!(device.get(server.url("/v1/board")).send().await.unwrap().status(), 200);
+    assert!(page(server, ann, "").await.detections.is_empty());
+    let held = server.hold_the_log();
+    let url = server.url("/v1/detections");
+    let noted =
+        tokio::spawn(async move { device.post(url).json(&sent(vec![matched(1, "r1", Level::High)])).send().await });
+    while page(server, ann, "").await.detections.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    (held, noted)
+}
+
 /// Memory is ahead of the disk: whoever is told of an alert must find its fields, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alert_on_its_way_to_the_disk_is_waited_for() {
     let server = Server::start(|_| {}).await;
-    let identity = server.device("till-1").await;
-    let device = server.client(Some(&identity));
     let ann = server.operator(Role::Operator, None);
-    // The log gives up after five seconds: both connections are there before.
-    assert_eq!(device.get(server.url("/v1/board")).send().await.unwrap().status(), 200);
-    assert!(page(&server, &ann, "").await.detections.is_empty());
-    let held = rusqlite::Connection::open(server.dir.path().join("engine/log.sqlite")).unwrap();
-    held.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let url = server.url("/v1/detections");
-    let noted =
-        tokio::spawn(async move { device.post(url).json(&sent(vec![matched(1, "r1", Level::High)])).send().await });
-    while page(&server, &ann, "").await.detections.is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let (held, noted) = on_its_way(&server, &ann).await;
     let asked = ann.get(server.url("/api/v1/detections/1")).send();
-    let release = async {
-        // Long enough for an answer that does not wait.
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        assert!(!noted.is_finished(), "nothing is durable yet");
-        held.execute_batch("COMMIT").unwrap();
-    };
-    let (asked, ()) = tokio::join!(asked, release);
+    let (asked, ()) = tokio::join!(asked, held.let_go(&noted));
     let sheet: DetectionSheet = asked.unwrap().json().await.unwrap();
     assert_eq!((sheet.evidence.len(), sheet.history.len()), (1, 1));
     assert_eq!(noted.await.unwrap().unwrap().status(), 200);
@@ -188,27 +187,10 @@ async fn an_alert_on_its_way_to_the_disk_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_on_its_way_to_the_disk_is_erased_too() {
     let server = Server::start(|_| {}).await;
-    let identity = server.device("till-1").await;
-    let device = server.client(Some(&identity));
     let ann = server.operator(Role::Operator, None);
-    assert_eq!(device.get(server.url("/v1/board")).send().await.unwrap().status(), 200);
-    assert!(page(&server, &ann, "").await.detections.is_empty());
-    let held = rusqlite::Connection::open(server.dir.path().join("engine/log.sqlite")).unwrap();
-    held.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let url = server.url("/v1/detections");
-    let noted =
-        tokio::spawn(async move { device.post(url).json(&sent(vec![matched(1, "r1", Level::High)])).send().await });
-    while page(&server, &ann, "").await.detections.is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let (held, noted) = on_its_way(&server, &ann).await;
     let erased = ann.post(server.url("/api/v1/detections/1/erasure")).json(&json!({ "why": "anna asked" })).send();
-    let release = async {
-        // Long enough for an answer that does not wait.
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        assert!(!noted.is_finished(), "nothing is durable yet");
-        held.execute_batch("COMMIT").unwrap();
-    };
-    let (erased, ()) = tokio::join!(erased, release);
+    let (erased, ()) = tokio::join!(erased, held.let_go(&noted));
     let erased = erased.unwrap();
     assert_eq!(erased.status(), 200);
     assert_eq!(erased.json::<DetectionSheet>().await.unwrap().evidence, []);

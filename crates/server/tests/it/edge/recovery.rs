@@ -115,8 +115,7 @@ async fn a_review_waits_for_what_is_on_its_way_to_the_disk() {
     server.device("till-1").await;
     let operator = server.operator(Role::Operator, None);
     assert_eq!(get::<Vec<IncidentView>>(&operator, &server, "/api/v1/incidents").await.len(), 0);
-    let held = rusqlite::Connection::open(server.dir.path().join("engine/log.sqlite")).unwrap();
-    held.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let held = server.hold_the_log();
     let asked = json!({ "class": "outage", "why": "the tills are dark", "devices": ["till-1"] });
     let opened = tokio::spawn(operator.post(server.url("/api/v1/incidents")).json(&asked).send());
     while get::<Vec<IncidentView>>(&operator, &server, "/api/v1/incidents").await.is_empty() {
@@ -124,10 +123,7 @@ async fn a_review_waits_for_what_is_on_its_way_to_the_disk() {
     }
     let engine = server.engine.clone();
     let review = tokio::task::spawn_blocking(move || engine.review(&support::viewer(), 1, Language::En).unwrap());
-    // Long enough for one that does not wait.
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(!opened.is_finished(), "nothing is durable yet");
-    held.execute_batch("COMMIT").unwrap();
+    held.let_go(&opened).await;
     let kinds: Vec<String> = review.await.unwrap().entries.into_iter().map(|entry| entry.kind).collect();
     assert!(kinds.iter().any(|kind| kind == "recovery.incident-opened"), "{kinds:?}");
     assert_eq!(opened.await.unwrap().unwrap().status(), 200);

@@ -54,6 +54,18 @@ pub struct Server {
     serving: Option<JoinHandle<Result<(), EdgeError>>>,
 }
 
+/// A log that can't write.
+pub struct Held(rusqlite::Connection);
+
+impl Held {
+    /// Lets it write, after as long as an answer takes that does not wait for it. `writes` must be waiting until then.
+    pub async fn let_go<T>(self, writes: &JoinHandle<T>) {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!writes.is_finished(), "nothing is durable yet");
+        self.0.execute_batch("COMMIT").unwrap();
+    }
+}
+
 fn key(n: u8) -> SigningKey {
     SigningKey::from_seed(&[n; 32])
 }
@@ -116,6 +128,13 @@ impl Server {
         ));
         let address = address.await.unwrap();
         Server { dir, engine, address, stop: Some(stop), serving: Some(serving) }
+    }
+
+    /// Keeps the log from writing until what is answered is let go of; it gives up after five seconds.
+    pub fn hold_the_log(&self) -> Held {
+        let connection = rusqlite::Connection::open(self.dir.path().join("engine/log.sqlite")).unwrap();
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        Held(connection)
     }
 
     pub fn repository(&self) -> PathBuf {
