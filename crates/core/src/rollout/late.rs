@@ -170,9 +170,7 @@ impl Rollout {
                 self.heard_ms(fleet, unit).max(self.observing_since_ms).saturating_add(self.heartbeats_ms(unit));
             let next_ms = next_ms.min(self.patience_ends_ms(unit));
             // Another device of a site got its permit in the meantime.
-            let first_ms = self.units[unit as usize].permitted_ms.max(self.observing_since_ms);
-            let first_ms = first_ms.saturating_add(self.deadline_ms(unit));
-            let next_ms = if outcome == Outcome::Awaited { first_ms } else { next_ms };
+            let next_ms = if outcome == Outcome::Awaited { self.last_awaited_ms(unit) } else { next_ms };
             if outcome.is_open() && next_ms > now_ms {
                 self.set_deadline(unit, Some(next_ms));
             } else if outcome.is_open() {

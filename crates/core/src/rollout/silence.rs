@@ -111,9 +111,8 @@ impl Rollout {
             return self.later(unit, self.observing_since_ms.saturating_add(patience_ms), now_ms);
         }
         // Of a site every device that holds a permit is awaited.
-        let last_ms = row.permitted_ms.max(self.observing_since_ms).saturating_add(self.deadline_ms(unit));
-        let several = row.permitted > 1;
-        if several && last_ms > now_ms {
+        let last_ms = self.last_awaited_ms(unit);
+        if row.permitted > 1 && last_ms > now_ms {
             self.set_deadline(unit, Some(last_ms));
             return None;
         }
@@ -172,6 +171,12 @@ impl Rollout {
         let Some(members) = self.slice.as_mut().and_then(|slice| slice.cells.get_mut(&row.cell)) else { return };
         row.watched = true;
         *members.at_risk.of(Metric::HeartbeatsMissed, arm) += 1;
+    }
+
+    /// When the last device of a unit that got a permit must have given word.
+    pub(super) fn last_awaited_ms(&self, unit: UnitIndex) -> u64 {
+        let since_ms = self.units[unit as usize].permitted_ms.max(self.observing_since_ms);
+        since_ms.saturating_add(self.deadline_ms(unit))
     }
 
     /// Until when a treated unit must be proven healthy: one that talks, and on which the release does not come to
