@@ -356,6 +356,7 @@ waiting_on-completed = Fertig. Ausgelassen: { $left_out }
 waiting_on-expired = Die Freigabe ist abgelaufen; was sich nicht geändert hat, bleibt, wie es ist.
 held-silent = { $device } bekam das Release und schweigt über seine Frist hinaus; { $exposed } ausgesetzt.
 held-evidence = Die Evidenz gegen das Release ist { $e } (angehalten ab { $at }), am stärksten in { $scope }.
+held-wave-lost = { $lost } von { $treated } in Welle { $wave } schweigen oder gingen zurück.
 held-one-customer = Über 80 % der Evidenz ({ $e }) kommen von { $tenant }; der Kunde ist ausgenommen. Ein Mensch entscheidet.
 held-operator = { $who }: { $why }
 halted-rolled-back = { $device } kam mit der Version davor zurück: { $why }

@@ -356,6 +356,7 @@ waiting_on-completed = Done. Left out: { $left_out }
 waiting_on-expired = The authorisation is over; what has not changed stays as it is.
 held-silent = { $device } got the release and is silent past its deadline; { $exposed } exposed.
 held-evidence = The evidence against the release is { $e } (held from { $at } on), strongest in { $scope }.
+held-wave-lost = { $lost } of { $treated } in wave { $wave } are silent or went back.
 held-one-customer = Over 80 % of the evidence ({ $e }) comes from { $tenant }, which is fenced. A person decides.
 held-operator = { $who }: { $why }
 halted-rolled-back = { $device } came back on the version before: { $why }

@@ -86,7 +86,7 @@ impl Profile {
             idle_cadence_ms: 15 * MINUTE,
             deadline_ms: 3 * MINUTE,
             soak_ms: 15 * MINUTE,
-            first_wave: 4,
+            first_wave: 3,
             exposure_budget: None,
             ceiling: Vec::new(),
             away_ms: a_day(),
@@ -104,7 +104,7 @@ impl Profile {
                 ceiling: steps(SECOND, &[(0, 200_000), (5, 350_000), (15, 500_000), (30, 750_000), (45, 1_000_000)]),
                 ..real
             },
-            // Doubling every 3 minutes from 4 of 8.5 million takes 63 minutes; the ceiling lies a factor above that
+            // Doubling every 3 minutes from 3 of 8.5 million takes 64 minutes; the ceiling lies a factor above that
             // path and far below everybody.
             ProfileName::Urgent => Profile {
                 soak_ms: 3 * MINUTE,

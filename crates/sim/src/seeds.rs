@@ -139,9 +139,7 @@ fn check_ours(scenario: &Scenario, ours: &Staffel, outcome: &Outcome) -> Result<
     // hold go on after a quarter of an hour, which is more than anybody would.
     let kills_everybody = (fault.harm, fault.probability, fault.only.is_none()) == (Harm::Brick, 1.0, true);
     let forgets = scenario.server.is_some_and(|server| server.restored_s.is_some());
-    let kinds = (fleet.os_builds * fleet.hardware_models).max(1);
-    let most = if fleet.devices / kinds < FEW_OF_A_KIND { 2 * MOST_DEAD } else { MOST_DEAD };
-    if kills_everybody && ours.unit == Unit::Device && !forgets && outcome.bricked > most {
+    if kills_everybody && ours.unit == Unit::Device && !forgets && outcome.bricked > MOST_DEAD {
         return Err(format!("{} devices died of what kills every device", outcome.bricked));
     }
     Ok(())
@@ -149,9 +147,6 @@ fn check_ours(scenario: &Scenario, ours: &Staffel, outcome: &Outcome) -> Result<
 
 /// So many die at most of a release that kills every device, however often a person lets it go on.
 const MOST_DEAD: u64 = 32;
-/// Twice as many where there are fewer than so many devices of a kind, because most kinds have no controls then: that is how it is
-/// (seed 4300002640: 51 of 516 devices of 18 kinds), and not how it should be.
-const FEW_OF_A_KIND: u32 = 50;
 
 /// The devices' own ceiling is all that stands against a stolen key: nobody above it goes.
 fn check_thief(scenario: &Scenario, thief: &Thief, outcome: &Outcome) -> Result<(), String> {

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{EvidenceError, Metric, Weights, metric::METRICS};
 
+/// The share of the evidence that looks at the whole fleet; the rest looks at cohorts (docs/adr/0018-smaller-steps.md).
+const WHOLE_FLEET: f64 = 0.75;
+
 /// One way to divide the fleet into cohorts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dimension {
@@ -140,9 +143,9 @@ impl Layout {
 
     /// The logarithm of the weight of every slot. The weights add up to 1.
     pub(super) fn ln_weights(&self, weights: &Weights) -> Vec<f64> {
-        let mut cohorts = vec![if self.dimensions.is_empty() { 1.0 } else { 0.5 }];
+        let mut cohorts = vec![if self.dimensions.is_empty() { 1.0 } else { WHOLE_FLEET }];
         for dimension in &self.dimensions {
-            let part = 0.5 / self.dimensions.len() as f64;
+            let part = (1.0 - WHOLE_FLEET) / self.dimensions.len() as f64;
             let values = (dimension.known() + 1) as f64;
             let total = dimension.fleet_total();
             for count in dimension.fleet_counts.iter().chain(&[0]) {
@@ -185,8 +188,8 @@ mod tests {
         let layout = Layout::new(vec![dimension("model", &[90, 10]), dimension("customer", &[1, 2])]).unwrap();
         let scope = Scope::Cohort { dimension: 0, value: ScopeValue::Known(1) };
         let slot = layout.slot(Metric::HeartbeatsMissed, layout.cohort_of_scope(scope).unwrap());
-        // S2, model 1 of V = 3 (two known ones and "other"): .15 * 1/2 * 1/D * 1/2 * (1/V + .1).
-        let expected: f64 = 0.15 * 0.5 * 0.5 * 0.5 * (1.0 / 3.0 + 0.1);
+        // S2, model 1 of V = 3 (two known ones and "other"): .15 * 1/4 * 1/D * 1/2 * (1/V + .1).
+        let expected: f64 = 0.15 * 0.25 * 0.5 * 0.5 * (1.0 / 3.0 + 0.1);
         assert!((libm::exp(layout.ln_weights(&Weights::standard())[slot]) - expected).abs() < 1e-15);
     }
 

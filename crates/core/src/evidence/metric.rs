@@ -77,9 +77,9 @@ impl Weights {
         }
     }
 
-    /// The weights for a fleet of 200 units or more: .5, .15, .1, .2, .05.
+    /// The weights for a fleet of 200 units or more: .6, .15, .05, .15, .05 (docs/adr/0018-smaller-steps.md).
     pub fn standard() -> Self {
-        Weights { shares: [0.5, 0.15, 0.1, 0.2, 0.05] }
+        Weights { shares: [0.6, 0.15, 0.05, 0.15, 0.05] }
     }
 
     /// Only the first check-in counts: a small fleet has too little evidence to divide.
@@ -102,7 +102,7 @@ mod tests {
         for weights in [Weights::standard(), Weights::first_check_in_only()] {
             assert_eq!(Weights::new(weights.shares).as_ref(), Ok(&weights));
         }
-        assert_eq!(Weights::standard().of(Metric::Crashed), 0.2);
+        assert_eq!(Weights::standard().of(Metric::Crashed), 0.15);
         for (position, metric) in Metric::ALL.into_iter().enumerate() {
             assert_eq!(metric.index(), position);
         }

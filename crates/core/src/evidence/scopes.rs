@@ -1,11 +1,11 @@
 //! The evidence of a whole rollout: one log-rank process for each metric and cohort, averaged with fixed weights.
 //!
 //! ```text
-//! E_total = sum_m w_m * [ 1/2 * E(m, global) + 1/2 * sum_d (1/D) * sum_v u(d,v) * E(m, d, v) ]
+//! E_total = sum_m w_m * [ 3/4 * E(m, global) + 1/4 * sum_d (1/D) * sum_v u(d,v) * E(m, d, v) ]
 //! u(d,v)  = 1/2 * (1/V_d + fleet share of v)
 //! ```
 //!
-//! Half of the evidence looks at the whole fleet, half at cohorts (values `v` of dimensions `d`: OS build, hardware
+//! Three quarters of the evidence look at the whole fleet, one at cohorts (values `v` of dimensions `d`: OS build, hardware
 //! model, site, customer), so that a fault confined to one model shows. Values that were unknown when the rollout began
 //! share one slot a dimension; it is one of the `V_d` and has no fleet share. Without dimensions the fleet has all the
 //! weight.

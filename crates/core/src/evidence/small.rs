@@ -26,6 +26,15 @@ pub const FIRST_WAVE: u64 = 1;
 /// Units that a wave of a small fleet may lose.
 pub const LOSS_BUDGET: u64 = 2;
 
+/// A wave can count as lost from so many units on.
+pub const LOST_FROM: u64 = 3;
+
+/// True if so many of a wave's treated units fell silent or went back that a person must look, in any fleet and whatever
+/// their controls did: four in five. Among many kinds of devices with few of each there may be no controls to tell.
+pub fn is_lost(lost: u64, treated: u64) -> bool {
+    treated >= LOST_FROM && u128::from(lost) * 5 >= u128::from(treated) * 4
+}
+
 /// True if a fleet of so many units follows the rules for small fleets.
 pub fn is_small(units: u64) -> bool {
     units < SMALL_FLEET_UNITS

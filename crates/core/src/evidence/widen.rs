@@ -27,6 +27,13 @@ pub const CONTROLS_PER_DEVICE: u32 = 4;
 /// A bound at or below this lets the wave double without looking at the loss budget.
 pub const HARMLESS: f64 = 0.001;
 
+/// Evidence against a release that rounding alone may leave of a sum that is 0.
+const ROUNDING: f64 = 1e-9;
+/// Waves from a first doubt to the halt, if all goes on as so far.
+const LOOKS_UNTIL_HALT: f64 = 8.0;
+/// The least part of the units so far that a wave has.
+const LEAST_PART: f64 = 0.05;
+
 const BETS: usize = 8;
 const KAPPA: [f64; BETS] = [0.95, 0.5, 0.25, 0.125, 0.0625, 0.031_25, 0.015_625, 0.007_812_5];
 const OMEGA: [f64; BETS] = [0.5, 0.25, 0.125, 0.0625, 0.031_25, 0.015_625, 0.007_812_5, 0.007_812_5];
@@ -194,6 +201,18 @@ pub fn next_wave(current: u64, first: u64, bound: f64, budget: u64, growth_perce
     grown.min(first.max(units_within_budget(bound, budget)))
 }
 
+/// Units in the next wave while the evidence is against the release: a part of what it would still take to halt, going on
+/// as so far. `exposed` units brought `ln_e`, so `exposed * (ln_halt - ln_e) / ln_e` more would bring the halt; an eighth of it
+/// lets the waves end close to where the proof does (docs/adr/0018-smaller-steps.md). At least one unit and a twentieth of
+/// `exposed`; no limit while `ln_e` is 0 or below.
+pub fn next_in_doubt(exposed: u64, ln_e: f64, ln_halt: f64) -> u64 {
+    if ln_e <= ROUNDING {
+        return u64::MAX;
+    }
+    let part = ((ln_halt - ln_e) / (LOOKS_UNTIL_HALT * ln_e)).max(LEAST_PART);
+    ((exposed as f64 * part) as u64).max(1)
+}
+
 /// `floor(budget/bound)`: the most units that a stratum never seen before may contribute to a wave, `bound` being that
 /// stratum's own `U` (1 while nothing is known of it).
 pub fn units_within_budget(bound: f64, budget: u64) -> u64 {
@@ -266,6 +285,20 @@ mod tests {
         assert_eq!(next_wave(100, 4, 0.0, 2, 125), 125);
         assert_eq!(next_wave(1, 4, 0.0, 2, 125), 2);
         assert_eq!(units_within_budget(0.0, 2), u64::MAX);
+    }
+
+    #[test]
+    fn waves_are_the_smaller_the_more_is_against_a_release() {
+        for ln_e in [f64::NEG_INFINITY, -0.1, 0.0, 1e-12] {
+            assert_eq!(next_in_doubt(1_000, ln_e, 7.0), u64::MAX, "{ln_e}");
+        }
+        assert_eq!(
+            [0.1, 0.5, 1.0, 2.0, 3.5, 7.0, 9.0].map(|ln_e| next_in_doubt(1_000, ln_e, 7.0)),
+            [8_625, 1_625, 750, 312, 125, 50, 50]
+        );
+        assert_eq!(next_in_doubt(3, 6.0, 7.0), 1);
+        assert_eq!(next_in_doubt(0, 1.0, 7.0), 1);
+        assert!(next_in_doubt(u64::MAX, f64::MIN_POSITIVE, f64::MAX) > 0 && next_in_doubt(1, f64::NAN, 7.0) > 0);
     }
 
     #[test]

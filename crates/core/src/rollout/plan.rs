@@ -143,6 +143,7 @@ impl Rollout {
         if let SmallVerdict::Hold(reason) = first {
             wanted = Some(self.silent(fleet, reason, now_ms));
         }
+        let wanted = wanted.or_else(|| self.wave_lost());
         match (&self.status, wanted) {
             (Status::Running, Some(reason)) => vec![Event::Held { reason: self.with_scope(fleet, reason) }],
             // The cause changed: the page must not go on naming a device that is back.
@@ -154,6 +155,14 @@ impl Rollout {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// A wave that is through, and of which hardly anybody is well. A person who has let it go on has seen it.
+    fn wave_lost(&self) -> Option<HoldReason> {
+        let slice = self.slice.as_ref().filter(|slice| !self.small && slice.treated_open == 0)?;
+        let unseen = self.troubled.values().any(|trouble| !trouble.excused);
+        let (wave, lost, treated) = (slice.wave, self.lost_units(slice), slice.treated_permitted);
+        (unseen && small::is_lost(lost, treated)).then_some(HoldReason::WaveLost { wave, lost, treated })
     }
 
     fn with_scope(&self, fleet: &Fleet, reason: HoldReason) -> HoldReason {

@@ -13,6 +13,8 @@ pub enum HoldReason {
     Silent { device: String, since_ms: u64, exposed: u64, shut_down: bool },
     /// The evidence is suspicious, not conclusive.
     Evidence { e: f64, at: f64, scope: String },
+    /// Nearly all treated devices of a wave are silent or went back. Ends with their return.
+    WaveLost { wave: u32, lost: u64, treated: u64 },
     /// Most of the evidence comes from one customer: it is fenced, a person decides about the rest.
     OneCustomer { tenant: String, e: f64 },
     /// A person.
@@ -22,7 +24,7 @@ pub enum HoldReason {
 impl HoldReason {
     /// True if it ends by itself once its cause is gone.
     pub fn ends_by_itself(&self) -> bool {
-        matches!(self, HoldReason::Silent { .. } | HoldReason::Evidence { .. })
+        matches!(self, HoldReason::Silent { .. } | HoldReason::Evidence { .. } | HoldReason::WaveLost { .. })
     }
 }
 
@@ -32,7 +34,7 @@ impl HoldReason {
         use HoldReason::*;
         match (self, other) {
             (Silent { device: a, shut_down: x, .. }, Silent { device: b, shut_down: y, .. }) => a == b && x == y,
-            (Evidence { .. }, Evidence { .. }) => true,
+            (Evidence { .. }, Evidence { .. }) | (WaveLost { .. }, WaveLost { .. }) => true,
             _ => false,
         }
     }
@@ -47,6 +49,9 @@ impl fmt::Display for HoldReason {
             }
             HoldReason::Evidence { e, at, scope } => {
                 write!(f, "the evidence against the release is {e:.1} (held from {at} on), strongest in {scope}")
+            }
+            HoldReason::WaveLost { wave, lost, treated } => {
+                write!(f, "{lost} of {treated} in wave {wave} are silent or went back")
             }
             HoldReason::OneCustomer { tenant, e } => {
                 write!(f, "over 80 % of the evidence ({e:.1}) comes from {tenant}, which is fenced; a person decides")

@@ -1,8 +1,8 @@
 //! Who is in the next wave, and what a finished one has shown. Must stay out: when to open one (`plan`).
 
 use super::{
-    CONTROLS, CONTROLS_PER_STRATUM, Cell, CellWave, Growth, HOLD_OUT_FROM, Named, Outcome, Phase, Rollout, Skip,
-    SliceCell, UnitIndex, device::disrupts,
+    CONTROLS, CONTROLS_PER_STRATUM, Cell, CellWave, Growth, HOLD_OUT_FROM, Label, Named, Outcome, Phase, Rollout, Skip,
+    Slice, SliceCell, Trouble, UnitIndex, device::disrupts,
 };
 use crate::{
     evidence::{Metric, PairCounts, PairDifference, small, widen},
@@ -310,6 +310,18 @@ impl Rollout {
         pairs.into_iter().collect()
     }
 
+    /// Treated units of the open wave that are silent or went back.
+    pub(super) fn lost_units(&self, slice: &Slice) -> u64 {
+        if !small::is_lost(self.troubled.len() as u64, slice.treated_permitted) {
+            // Not even with all that earlier waves left behind.
+            return 0;
+        }
+        let lost = |(unit, trouble): &(&UnitIndex, &Trouble)| {
+            !trouble.back && self.units[**unit as usize].label == Label::Treated
+        };
+        self.troubled.iter().filter(lost).count() as u64
+    }
+
     /// The bound after the open wave, and the size of the next. Growth starts from the largest wave so far: one that
     /// was small because the ceiling was near is no step back.
     pub(super) fn widened(&self) -> (f64, u64) {
@@ -333,11 +345,14 @@ impl Rollout {
             // Nobody asked: nothing was learned.
             return (bound, growth.next);
         }
-        // While more speaks against the release than for it, those who decide it need not be many.
-        let doubts = !self.small && self.profile.soak_ms < LONG_SOAK_MS && self.ln_e() > ROUNDING;
-        let growth =
-            if doubts { self.profile.growth_percent.min(GROWTH_IN_DOUBT) } else { self.profile.growth_percent };
-        (bound, widen::next_wave(size, first, bound, budget, growth))
+        if !self.small && small::is_lost(self.lost_units(slice), slice.treated_permitted) {
+            return (bound, first);
+        }
+        let next = widen::next_wave(size, first, bound, budget, self.profile.growth_percent);
+        if self.small || self.profile.soak_ms >= LONG_SOAK_MS {
+            return (bound, next);
+        }
+        (bound, widen::next_in_doubt(self.exposed_units, self.ln_e(), self.limits.ln_halt()).min(next))
     }
 }
 
@@ -375,12 +390,8 @@ struct Share {
 
 /// So many units are named of those passed over for one reason.
 pub(super) const NAMED: usize = 5;
-/// Where a wave takes so long, a tenth more each would outlast every authorisation.
+/// Where a wave takes so long, smaller ones would outlast every authorisation.
 const LONG_SOAK_MS: u64 = 3_600_000;
-/// What rounding alone may leave of a sum that is 0.
-const ROUNDING: f64 = 1e-9;
-/// How waves grow while the evidence is against the release, percent (docs/adr/0017-growth-in-doubt.md).
-const GROWTH_IN_DOUBT: u32 = 110;
 /// Error probability of the bound for widening.
 const BETA: f64 = 0.01;
 /// Metrics (bits) that make a unit bad for the comparison: first check-in missed, crashed.

@@ -222,13 +222,13 @@ fn e_by_snapshots(steps: &[Step], wanted: impl Fn(Metric, [u32; 2]) -> bool) -> 
 }
 
 fn e_total_by_formula(steps: &[Step]) -> f64 {
-    let weights = [0.5, 0.15, 0.1, 0.2, 0.05];
+    let weights = [0.6, 0.15, 0.05, 0.15, 0.05];
     let dimensions = model_and_site();
     Metric::ALL
         .into_iter()
         .zip(weights)
         .map(|(metric, weight)| {
-            let mut inner = 0.5 * e_by_snapshots(steps, |found, _| found == metric);
+            let mut inner = 0.75 * e_by_snapshots(steps, |found, _| found == metric);
             for (position, dimension) in dimensions.iter().enumerate() {
                 let known = dimension.fleet_counts.len() as u32;
                 for value in 0..=known {
@@ -236,7 +236,7 @@ fn e_total_by_formula(steps: &[Step]) -> f64 {
                     let share = 0.5 * (1.0 / f64::from(known + 1) + count as f64 / 7.0);
                     let e =
                         e_by_snapshots(steps, |found, values| found == metric && values[position].min(known) == value);
-                    inner += 0.5 / dimensions.len() as f64 * share * e;
+                    inner += 0.25 / dimensions.len() as f64 * share * e;
                 }
             }
             weight * inner

@@ -42,6 +42,27 @@ fn a_healthy_release_reaches_10_000_units() {
 }
 
 #[test]
+fn a_wave_that_is_lost_is_for_a_person_also_where_nobody_can_tell_why() {
+    // One of a kind: there is no control to compare anybody with.
+    let mut world = urgent(300, 300, 3);
+    harmful(&mut world, 1.0);
+    let mut lost = Vec::new();
+    while lost.len() < 3 {
+        world.run_until(world.now_ms + 6 * HOUR, stopped);
+        let Status::Held { reason, .. } = &world.rollouts[0].status else {
+            panic!("{:?}", world.rollouts[0].status);
+        };
+        if let HoldReason::WaveLost { wave, lost: dark, treated } = reason {
+            assert_eq!((*dark, *treated, dark * u64::from(*wave)), (3, 3, world.rollouts[0].counts.exposed_ever));
+            lost.push(*wave);
+        }
+        world.by_hand(crate::rollout::ByHand::Resume { who: "ada".into() });
+    }
+    // The first eight devices are named one by one.
+    assert_eq!(lost, [3, 4, 5]);
+}
+
+#[test]
 fn a_tenth_of_a_percent_of_silence_does_not_stop_10_000_units() {
     let mut world = urgent(10_000, 4, 2);
     world.background = 0.001;
