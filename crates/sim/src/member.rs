@@ -168,6 +168,10 @@ impl World<'_> {
         let next_ms = rollout.next_check_in_ms(device, self.now_ms());
         let on_its_way = matches!(self.devices.doing[at], Doing::Applies | Doing::Trial);
         if cadence_ms >= profile.idle_cadence_ms && profile.idle_cadence_ms > profile.cadence_ms && !on_its_way {
+            if self.devices.doing[at] == Doing::Asks {
+                // Its site's turn is over without it, and comes again.
+                self.devices.doing[at] = Doing::Nothing;
+            }
             return self.looks_around(device);
         }
         if over && !on_its_way {

@@ -124,6 +124,11 @@ impl Rollout {
                     self.join(fleet, unit, Label::Treated, &mut members);
                 }
             }
+            for unit in &part.compared {
+                if self.cells[part.cell as usize].passed.contains_key(unit) {
+                    self.join(fleet, *unit, Label::Control, &mut members);
+                }
+            }
             for unit in from..end {
                 let treated = unit < part.treated_to;
                 match skipped.get(&unit) {
@@ -136,6 +141,7 @@ impl Rollout {
                 }
             }
             members.treated.sort_unstable();
+            members.control.sort_unstable();
             self.move_frontier(part, &members);
             if let Some(slice) = &mut self.slice {
                 slice.size += members.treated.len() as u64;

@@ -26,6 +26,9 @@ pub struct CellWave {
     /// Passed over before, treated now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caught_up: Vec<UnitIndex>,
+    /// Passed over before, controls now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub compared: Vec<UnitIndex>,
 }
 
 /// One thing that happened.

@@ -118,6 +118,7 @@ impl Rollout {
             control_to: cell.cursor,
             skipped: Vec::new(),
             caught_up: Vec::new(),
+            compared: Vec::new(),
         };
         let mut treated = 0;
         for &unit in cell.passed.keys() {
@@ -180,7 +181,8 @@ impl Rollout {
         if cell.cursor >= from { cell.end } else { from }
     }
 
-    /// The units after the treated ones, each cell's by its part of the wave.
+    /// The units after the treated ones, each cell's by its part of the wave. Those that were passed over before may be a kind
+    /// of their own: they have the same share in both arms, and a larger one where nobody else is left.
     fn draft_controls(&self, fleet: &Fleet, treated: u64, now_ms: u64, part: &mut CellWave) {
         let cell = &self.cells[part.cell as usize];
         let fresh = u64::from(part.treated_to - cell.cursor) - part.skipped.len() as u64;
@@ -195,7 +197,16 @@ impl Rollout {
             let share = u128::from(all) * u128::from(here) / u128::from(treated.max(1));
             (share as u64).max(CONTROLS_PER_STRATUM)
         };
-        let mut controls = 0;
+        let again = |unit: &&UnitIndex| {
+            part.caught_up.binary_search(unit).is_err()
+                && self.units[**unit as usize].open == 0
+                && !self.devices(**unit).iter().any(|device| self.has_withdrawn(*device))
+                && self.comparable(fleet, **unit, now_ms).is_none()
+        };
+        let mut again = cell.passed.keys().filter(again).copied();
+        let share = (u128::from(wanted) * part.caught_up.len() as u128 / u128::from(here)) as usize;
+        let mut compared: Vec<UnitIndex> = again.by_ref().take(share).collect();
+        let mut controls = compared.len() as u64;
         while controls < wanted && part.control_to < cell.end {
             let unit = part.control_to;
             // A control changes nothing, so only what would keep it out of the comparison matters.
@@ -205,6 +216,8 @@ impl Rollout {
             }
             part.control_to += 1;
         }
+        compared.extend(again.take(usize::try_from(wanted - controls).unwrap_or(usize::MAX)));
+        part.compared = compared;
     }
 
     /// Counts a unit that was passed over, and names it if somebody can do something about it.
@@ -317,7 +330,7 @@ impl Rollout {
             return 0;
         }
         let lost = |(unit, trouble): &(&UnitIndex, &Trouble)| {
-            !trouble.back && self.units[**unit as usize].label == Label::Treated
+            (!trouble.back || trouble.returned.is_some()) && self.units[**unit as usize].label == Label::Treated
         };
         self.troubled.iter().filter(lost).count() as u64
     }

@@ -63,6 +63,24 @@ fn a_wave_that_is_lost_is_for_a_person_also_where_nobody_can_tell_why() {
 }
 
 #[test]
+fn there_are_controls_also_where_everybody_was_passed_over_once() {
+    // Switched off at first, so that each cell is passed over to its end.
+    let mut world = urgent(800, 4, 5);
+    for device in (0..800).filter(|device| device % 50 != 0) {
+        world.offline(device, START_MS + HOUR);
+    }
+    world.finish(24 * HOUR);
+    assert_eq!(world.rollouts[0].counts.confirmed, 800);
+    let controls = |event: &Event| match event {
+        Event::WaveOpened { cells, .. } => Some(cells.iter().map(|cell| cell.compared.len()).sum::<usize>()),
+        _ => None,
+    };
+    let controls: Vec<usize> = world.events().filter_map(controls).collect();
+    println!("800 units, passed over once: {controls:?} controls");
+    assert!(controls.iter().filter(|controls| **controls > 100).count() > 4, "{controls:?}");
+}
+
+#[test]
 fn a_tenth_of_a_percent_of_silence_does_not_stop_10_000_units() {
     let mut world = urgent(10_000, 4, 2);
     world.background = 0.001;
