@@ -148,7 +148,11 @@ impl Rollout {
 
     /// True if the server itself was away for so long since the unit's permit that it can have cost it its receipt.
     pub(super) fn server_was_away(&self, unit: UnitIndex) -> bool {
-        let since_ms = self.units[unit as usize].permitted_ms;
+        let row = &self.units[unit as usize];
+        // Of a site the last permit is known, which may be another device's; all of them came after the wave opened.
+        let site_in_wave = self.devices(unit).len() > 1 && row.label == Label::Treated;
+        let opened_ms = self.slice.as_ref().filter(|_| site_in_wave).map(|slice| slice.opened_ms);
+        let since_ms = opened_ms.unwrap_or(row.permitted_ms);
         let away = |(from_ms, to_ms): &(u64, u64)| to_ms.saturating_sub((*from_ms).max(since_ms));
         self.gaps.iter().map(away).fold(0, u64::saturating_add) >= OUTAGE_MS
     }
