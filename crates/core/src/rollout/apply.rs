@@ -455,6 +455,7 @@ impl Rollout {
     }
 
     fn wave_resolved(&mut self, fleet: &mut Fleet, bound: f64, next: u64) {
+        let lost = self.slice.as_ref().is_some_and(|slice| self.lost_units(slice).is_some());
         let Some(slice) = self.slice.take() else { return };
         for (cell, members) in &slice.cells {
             for (difference, count) in self.pair_up(members) {
@@ -471,7 +472,8 @@ impl Rollout {
         self.last_bound = Some(bound);
         if let Some(growth) = self.growth.get_mut(usize::from(slice.turn)) {
             growth.next = next;
-            growth.largest = growth.largest.max(slice.treated_permitted);
+            // After a wave that was lost all begins anew.
+            growth.largest = if lost { 0 } else { growth.largest.max(slice.treated_permitted) };
         }
         self.frontier_sequence += 1;
     }

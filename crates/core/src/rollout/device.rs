@@ -225,10 +225,15 @@ impl Rollout {
         Answer::Permit { arm, event: Some(Event::Permitted { device, arm, deadline_ms }) }
     }
 
-    /// True if a silence holds the rollout, and it is this unit's alone.
+    /// True if what holds the rollout ends with this unit: a silence that is its alone, or its wave's.
     fn held_by(&self, unit: u32) -> bool {
-        let silent = matches!(&self.status, Status::Held { reason: HoldReason::Silent { .. }, .. });
-        silent && self.troubled.iter().all(|(other, trouble)| *other == unit || trouble.excused)
+        match &self.status {
+            Status::Held { reason: HoldReason::Silent { .. }, .. } => {
+                self.troubled.iter().all(|(other, trouble)| *other == unit || trouble.excused)
+            }
+            Status::Held { reason: HoldReason::WaveLost { .. }, .. } => self.troubled.contains_key(&unit),
+            _ => false,
+        }
     }
 
     /// Why this device may not change now, whatever its place in the order.

@@ -159,10 +159,9 @@ impl Rollout {
 
     /// A wave that is through, and of which hardly anybody is well. A person who has let it go on has seen it.
     fn wave_lost(&self) -> Option<HoldReason> {
-        let slice = self.slice.as_ref().filter(|slice| !self.small && slice.treated_open == 0)?;
-        let unseen = self.troubled.values().any(|trouble| !trouble.excused);
-        let (wave, lost, treated) = (slice.wave, self.lost_units(slice), slice.treated_permitted);
-        (unseen && small::is_lost(lost, treated)).then_some(HoldReason::WaveLost { wave, lost, treated })
+        let slice = self.slice.as_ref().filter(|slice| slice.treated_open == 0)?;
+        let (lost, is_new) = self.lost_units(slice)?;
+        is_new.then_some(HoldReason::WaveLost { wave: slice.wave, lost, treated: slice.treated_permitted })
     }
 
     fn with_scope(&self, fleet: &Fleet, reason: HoldReason) -> HoldReason {

@@ -13,7 +13,7 @@ pub enum HoldReason {
     Silent { device: String, since_ms: u64, exposed: u64, shut_down: bool },
     /// The evidence is suspicious, not conclusive.
     Evidence { e: f64, at: f64, scope: String },
-    /// Nearly all treated devices of a wave are silent or went back. Ends with their return.
+    /// Nearly all treated devices of a wave are silent or went back. Ends once enough of them are proven healthy.
     WaveLost { wave: u32, lost: u64, treated: u64 },
     /// Most of the evidence comes from one customer: it is fenced, a person decides about the rest.
     OneCustomer { tenant: String, e: f64 },

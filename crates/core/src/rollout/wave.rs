@@ -53,7 +53,7 @@ impl Rollout {
         }
         let treated = draft.treated;
         for part in draft.cells.iter_mut() {
-            self.draft_controls(fleet, treated, now_ms, part);
+            self.draft_controls(fleet, treated, now_ms, &busy, part);
         }
         draft
     }
@@ -183,7 +183,7 @@ impl Rollout {
 
     /// The units after the treated ones, each cell's by its part of the wave. Those that were passed over before may be a kind
     /// of their own: they have the same share in both arms, and a larger one where nobody else is left.
-    fn draft_controls(&self, fleet: &Fleet, treated: u64, now_ms: u64, part: &mut CellWave) {
+    fn draft_controls(&self, fleet: &Fleet, treated: u64, now_ms: u64, busy: &Disruption, part: &mut CellWave) {
         let cell = &self.cells[part.cell as usize];
         let fresh = u64::from(part.treated_to - cell.cursor) - part.skipped.len() as u64;
         let here = fresh + part.caught_up.len() as u64;
@@ -198,8 +198,9 @@ impl Rollout {
             (share as u64).max(CONTROLS_PER_STRATUM)
         };
         let again = |unit: &&UnitIndex| {
-            part.caught_up.binary_search(unit).is_err()
-                && self.units[**unit as usize].open == 0
+            // Whoever may not be treated now would gather here, wave after wave, and be compared with those who may.
+            let may = matches!(self.passed_over(fleet, **unit, now_ms, busy), None | Some(Skip::AboveCeiling));
+            may && part.caught_up.binary_search(unit).is_err()
                 && !self.devices(**unit).iter().any(|device| self.has_withdrawn(*device))
                 && self.comparable(fleet, **unit, now_ms).is_none()
         };
@@ -308,7 +309,8 @@ impl Rollout {
         let treated: Vec<bool> = members.treated.iter().filter(permitted).map(bad).collect();
         // A control that was switched off excuses nothing.
         let bad = |unit: &UnitIndex| bad(unit) && !self.left.contains_key(unit);
-        let control: Vec<bool> = members.control.iter().filter(permitted).map(bad).collect();
+        // Those passed over before come last: they may be worse than others, and must not make the release look better.
+        let control: Vec<bool> = members.control.iter().rev().filter(permitted).map(bad).collect();
         if treated.is_empty() || control.is_empty() {
             return Vec::new();
         }
@@ -323,16 +325,21 @@ impl Rollout {
         pairs.into_iter().collect()
     }
 
-    /// Treated units of the open wave that are silent or went back.
-    pub(super) fn lost_units(&self, slice: &Slice) -> u64 {
-        if !small::is_lost(self.troubled.len() as u64, slice.treated_permitted) {
+    /// How many of a wave's treated units fell silent or went back and are not proven healthy since, if a person must look at
+    /// that. With whether nobody has yet.
+    pub(super) fn lost_units(&self, slice: &Slice) -> Option<(u64, bool)> {
+        let treated = slice.treated_permitted;
+        if self.small || !small::is_lost(self.troubled.len() as u64, treated) {
             // Not even with all that earlier waves left behind.
-            return 0;
+            return None;
         }
-        let lost = |(unit, trouble): &(&UnitIndex, &Trouble)| {
-            (!trouble.back || trouble.returned.is_some()) && self.units[**unit as usize].label == Label::Treated
+        let of_it = |(unit, _): &(&UnitIndex, &Trouble)| {
+            let row = &self.units[**unit as usize];
+            row.label == Label::Treated && row.permitted > 0
         };
-        self.troubled.iter().filter(lost).count() as u64
+        let lost: Vec<&Trouble> = self.troubled.iter().filter(of_it).map(|(_, trouble)| trouble).collect();
+        let is_new = lost.iter().any(|trouble| !trouble.excused);
+        small::is_lost(lost.len() as u64, treated).then_some((lost.len() as u64, is_new))
     }
 
     /// The bound after the open wave, and the size of the next. Growth starts from the largest wave so far: one that
@@ -358,7 +365,7 @@ impl Rollout {
             // Nobody asked: nothing was learned.
             return (bound, growth.next);
         }
-        if !self.small && small::is_lost(self.lost_units(slice), slice.treated_permitted) {
+        if self.lost_units(slice).is_some() {
             return (bound, first);
         }
         let next = widen::next_wave(size, first, bound, budget, self.profile.growth_percent);

@@ -60,6 +60,10 @@ fn a_wave_that_is_lost_is_for_a_person_also_where_nobody_can_tell_why() {
     }
     // The first eight devices are named one by one.
     assert_eq!(lost, [3, 4, 5]);
+    // And growth begins anew.
+    harmful(&mut world, 0.0);
+    world.run_until(world.now_ms + 6 * HOUR, |world| world.rollouts[0].wave == 8);
+    assert_eq!((world.rollouts[0].wave, world.rollouts[0].counts.exposed_ever), (8, 15 + 3 + 6));
 }
 
 #[test]
