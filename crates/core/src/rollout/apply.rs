@@ -412,7 +412,9 @@ impl Rollout {
         self.set_outcome(unit, Outcome::Missed);
         self.set_deadline(unit, None);
         self.counts.silent += 1;
-        self.trouble(unit, since_ms);
+        // A site may have been silent before, and back: this is another silence.
+        let trouble = self.trouble(unit, since_ms);
+        (trouble.since_ms, trouble.back) = (since_ms, false);
     }
 
     /// Undoes [`Self::gone`] in the counts once the unit spoke.
