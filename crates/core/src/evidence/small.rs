@@ -1,4 +1,4 @@
-//! Rules beside the process: for fleets below 200 units, and for the first devices of any fleet.
+//! Rules beside the process: for fleets below 200 units, and for the first devices and the lost waves of any fleet.
 //!
 //! One silent machine of 20 can never reach 1/1000: at 24 units one silent one gives E = 3.8. What protects a small fleet
 //! is the sequence (one unit, then the next), not the statistics. A false halt costs it one click, a false widen costs
@@ -27,7 +27,7 @@ pub const FIRST_WAVE: u64 = 1;
 pub const LOSS_BUDGET: u64 = 2;
 
 /// A wave can count as lost from so many units on.
-pub const LOST_FROM: u64 = 3;
+const LOST_FROM: u64 = 3;
 
 /// True if so many of a wave's treated units fell silent or went back that a person must look, in any fleet and whatever
 /// their controls did: four in five. Among many kinds of devices with few of each there may be no controls to tell.

@@ -457,8 +457,8 @@ impl Rollout {
     }
 
     fn wave_resolved(&mut self, fleet: &mut Fleet, bound: f64, next: u64) {
-        let lost = self.slice.as_ref().is_some_and(|slice| self.lost_units(slice).is_some());
         let Some(slice) = self.slice.take() else { return };
+        let lost = self.lost_units(&slice).is_some();
         for (cell, members) in &slice.cells {
             for (difference, count) in self.pair_up(members) {
                 self.pairs.add(difference, count);

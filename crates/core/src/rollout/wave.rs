@@ -197,14 +197,14 @@ impl Rollout {
             let share = u128::from(all) * u128::from(here) / u128::from(treated.max(1));
             (share as u64).max(CONTROLS_PER_STRATUM)
         };
-        let again = |unit: &&UnitIndex| {
+        let may_be_compared = |unit: &&UnitIndex| {
             // Whoever may not be treated now would gather here, wave after wave, and be compared with those who may.
             let may = matches!(self.passed_over(fleet, **unit, now_ms, busy), None | Some(Skip::AboveCeiling));
             may && part.caught_up.binary_search(unit).is_err()
                 && !self.devices(**unit).iter().any(|device| self.has_withdrawn(*device))
                 && self.comparable(fleet, **unit, now_ms).is_none()
         };
-        let mut again = cell.passed.keys().filter(again).copied();
+        let mut again = cell.passed.keys().filter(may_be_compared).copied();
         let share = (u128::from(wanted) * part.caught_up.len() as u128 / u128::from(here)) as usize;
         let mut compared: Vec<UnitIndex> = again.by_ref().take(share).collect();
         let mut controls = compared.len() as u64;
